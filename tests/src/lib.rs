@@ -11,6 +11,7 @@ pub mod facts;
 pub mod fuzz;
 pub mod model;
 pub mod python;
+pub mod scoring;
 pub mod sim;
 pub mod work;
 pub mod write;

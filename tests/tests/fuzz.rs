@@ -115,3 +115,8 @@ fn bodies_of_requests() {
 fn whole_stores() {
     random(5, 12, 150).iter().for_each(|bytes| fuzz::store(bytes));
 }
+
+#[test]
+fn scoring_bodies_are_refused_or_fit_together() {
+    with_damages(11, &runlode_tests::scoring::scoring_bodies(), 300, runlode_tests::scoring::scoring_body);
+}

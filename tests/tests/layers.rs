@@ -89,6 +89,49 @@ const REST: Crate = Crate {
     imports_min: 130,
 };
 
+const SERVING: Crate = Crate {
+    src: "../api/serving/src",
+    levels: &[
+        &[
+            "engine.rs",
+            "gather.rs",
+            "batch/chunk.rs",
+            "onnx/library.rs",
+            "onnx/matrix.rs",
+            "onnx/port.rs",
+            "onnx/promote.rs",
+            "onnx/settings.rs",
+            "onnx/shared.rs",
+            "onnx/text.rs",
+        ],
+        &[
+            "worker/wire.rs",
+            "batch/answer.rs",
+            "batch/cast.rs",
+            "batch/error.rs",
+            "batch/guess.rs",
+            "batch/values.rs",
+            "onnx/answer.rs",
+            "onnx/error.rs",
+            "onnx/feed.rs",
+        ],
+        &["batch/form.rs", "batch/plan.rs", "onnx/runtime.rs", "onnx/tract.rs"],
+        &["batch/folder.rs", "batch/read/", "batch/write/", "onnx/mod.rs"],
+        &["batch/pipeline.rs"],
+        &["batch/mod.rs"],
+        &["worker/process.rs"],
+        &["worker/supervisor.rs"],
+        &["worker/mod.rs"],
+        &["server/answer.rs", "server/metrics.rs", "server/model.rs", "server/options.rs", "server/sample.rs"],
+        &["server/body.rs", "server/connection.rs", "server/content_type.rs", "server/parquet.rs", "server/queue.rs"],
+        &["server/input.rs"],
+        &["server/once.rs", "server/route.rs"],
+        &["server/mod.rs"],
+        &["lib.rs"],
+    ],
+    imports_min: 40,
+};
+
 const PYTHON: Crate = Crate {
     src: "../api/python/src",
     levels: &[
@@ -134,7 +177,7 @@ const BENCHES: Crate = Crate {
 const TESTS: Crate = Crate {
     src: "src",
     levels: &[
-        &["create.rs", "lib.rs", "python.rs", "write.rs"],
+        &["create.rs", "lib.rs", "python.rs", "scoring.rs", "write.rs"],
         &["model/"],
         &["work.rs"],
         &["facts.rs"],
@@ -535,6 +578,11 @@ fn imports_of_the_server_only_point_down() {
 }
 
 #[test]
+fn imports_of_the_model_server_only_point_down() {
+    check(&SERVING);
+}
+
+#[test]
 fn imports_of_the_python_extension_only_point_down() {
     check(&PYTHON);
 }
@@ -562,6 +610,7 @@ const FOLDERS: &[&str] = &[
     "../api/src",
     "../api/projects/src",
     "../api/rest/src",
+    "../api/serving/src",
     "../api/python/src",
     "../tools",
     "../benches",

@@ -62,7 +62,7 @@ enum Command {
     Runs(commands::runs::Runs),
     /// List experiments
     Experiments(commands::lists::Experiments),
-    /// List registered models, score files with one, or build an image (`models predict`, `models build-docker`)
+    /// List registered models; serve one, score files with it, build an image of it (`models serve`, `models predict`)
     Models(commands::models::Models),
     /// List logged models
     LoggedModels(commands::lists::LoggedModels),

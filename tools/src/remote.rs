@@ -183,7 +183,7 @@ fn reason(text: &str) -> String {
     }
 }
 
-fn login() -> Result<Option<String>> {
+pub(crate) fn login() -> Result<Option<String>> {
     let variable = |name: &str| match std::env::var(name) {
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),

@@ -7,6 +7,7 @@
 //! schema     types of a signature     signature  read and written as MLflow's JSON
 //! enforce    JSON, CSV, Arrow -> what predict is handed, or why not
 //! folder     files of a model, never outside it         file       MLmodel
+//! uri        models:/, runs:/, folders -> a folder of this machine
 //! ```
 //!
 //! Source: <https://mlflow.org/docs/latest/ml/model/>, measured on MLflow 3.17.2.
@@ -19,5 +20,6 @@ pub mod json;
 pub mod schema;
 pub mod signature;
 mod text;
+pub mod uri;
 
 pub use data::{Cells, Column, DType, Frame, Input, Label, Tensor, Value};

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use bytes::Bytes;
 use runlode_models::{Input, Value};
 
 /// A loaded model. Many threads may call it at once.
@@ -23,6 +24,70 @@ pub trait Engine: Debug + Send + Sync {
     fn predict_rows(&self, input: Input, params: Option<&[(String, Value)]>) -> Result<Output, PredictError> {
         self.predict(input, params)
     }
+
+    /// Predicts on the rows of several requests at once. `rows_each` has the rows of each request, in order.
+    ///
+    /// # Errors
+    /// As [`Engine::predict`]; the model may then have seen the rows already.
+    fn predict_together(
+        &self,
+        input: Input,
+        rows_each: &[usize],
+        params: Option<&[(String, Value)]>,
+    ) -> Result<Together, PredictError> {
+        let _ = rows_each;
+        self.predict(input, params).map(Together::Whole)
+    }
+
+    /// How many processes of the model were started in the place of one that ended.
+    fn restarts_count(&self) -> usize {
+        0
+    }
+
+    /// Whether the engine itself gives types to requests to models without a schema of their inputs, as pandas and
+    /// numpy do ([`Engine::predict_untyped`]).
+    fn reads_untyped(&self) -> bool {
+        false
+    }
+
+    /// Predicts on a request as the client sent it.
+    ///
+    /// # Errors
+    /// As [`Engine::predict`]; [`PredictError::Answered`] if the request cannot be read.
+    fn predict_untyped(&self, request: &Untyped, params: Option<&[(String, Value)]>) -> Result<Output, PredictError> {
+        let _ = (request, params);
+        Err(PredictError::Refused("this model's inputs need a schema".to_owned()))
+    }
+}
+
+/// A request that no schema has given types to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Untyped {
+    /// What the body is.
+    pub form: UntypedForm,
+    /// The client's bytes. JSON was parsed once, so it is an object that holds what its form says.
+    pub body: Bytes,
+}
+
+/// What the body of an [`Untyped`] request is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UntypedForm {
+    /// JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances` and `inputs`.
+    Json,
+    /// JSON whose `inputs` go to the model as they are: a model with type hints checks them itself.
+    JsonByTypeHint,
+    /// JSON that goes to the model whole, but for the keys that are parameters of the model.
+    JsonUnwrapped {
+        /// Names of the model's parameters.
+        params_names: Vec<String>,
+    },
+    /// CSV; pandas' dtype by name of column, where the schema says one.
+    Csv {
+        /// None where there is no schema.
+        dtypes: Option<Vec<(String, String)>>,
+    },
+    /// A Parquet file.
+    Parquet,
 }
 
 /// What a model answers.
@@ -31,7 +96,18 @@ pub enum Output {
     /// Columns, arrays or values; the server writes them as MLflow does.
     Data(Input),
     /// JSON text that a worker has already made of the answer: the value of the key `predictions`.
-    Encoded(bytes::Bytes),
+    Encoded(Bytes),
+}
+
+/// What a model answers to several requests at once.
+#[derive(Debug)]
+pub enum Together {
+    /// One answer with the rows of all requests.
+    Whole(Output),
+    /// The answer to each request, in order.
+    Parts(Vec<Result<Output, PredictError>>),
+    /// The answer does not have a row for each row given, so it cannot be cut.
+    Unsplit,
 }
 
 /// Why a model did not answer.
@@ -49,10 +125,24 @@ pub enum PredictError {
         /// Python's traceback, empty where there is none.
         stack_trace: String,
     },
+    /// The model raised an exception, and its process has written the answer's body.
+    #[error("the model's answer is an error (status {status}): {}", String::from_utf8_lossy(body))]
+    Answered {
+        /// Status of the answer.
+        status: u16,
+        /// An object of JSON with `error_code` and `message`.
+        body: Bytes,
+    },
     /// The worker died or left in the middle of the request. It is not tried again: it may have had effects.
-    #[error("the model's process ended while it answered ({reason}); the request was not repeated")]
+    #[error("the model left the request without an answer ({reason}); it was not repeated")]
     Lost {
         /// How it ended.
+        reason: String,
+    },
+    /// No process of the model is ready. The request did not reach the model, so it may be sent again.
+    #[error("no process of the model is ready ({reason}); send the request again later")]
+    NotReady {
+        /// What is known of it.
         reason: String,
     },
     /// The answer cannot be written as JSON.

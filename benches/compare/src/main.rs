@@ -5,7 +5,8 @@
 //!                   `-> runlode import -> runlode serve            <- the same
 //!                                         bare axum handler        <- log-metric only: what HTTP and JSON cost
 //! ```
-//! `compare start` measures what an idle server costs: see `start`. `compare predict` scores a file: see `predict`.
+//! `compare start` measures what an idle server costs: see `start`. `compare serving` measures a served model: see
+//! `serving`. `compare predict` scores a file: see `predict`.
 //!
 //! Each line is the ratio of the rates, beside its bar; latencies stand beside. Servers listen on loopback, as child
 //! processes, and are ended by their pid.
@@ -15,6 +16,7 @@ mod client;
 mod load;
 mod predict;
 mod servers;
+mod serving;
 mod start;
 
 use std::path::PathBuf;
@@ -78,14 +80,14 @@ fn main() -> ExitCode {
         };
     }
     let mut args = std::env::args().skip(1).peekable();
-    let idle = args.next_if(|first| first == "start").is_some();
-    let scoring = args.next_if(|first| first == "predict").is_some();
-    let measured = options(args).and_then(|options| match (idle, scoring) {
-        (true, _) => start::measure(&options),
-        (_, true) => predict::measure(&options),
-        _ => compare(&options),
-    });
-    match measured {
+    let what = args.next_if(|first| first == "start" || first == "serving" || first == "predict");
+    let measure: fn(&Options) -> Result<bool, String> = match what.as_deref() {
+        Some("start") => start::measure,
+        Some("predict") => predict::measure,
+        Some(_) => serving::measure,
+        None => compare,
+    };
+    match options(args).and_then(|options| measure(&options)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {

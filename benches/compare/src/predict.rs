@@ -132,8 +132,10 @@ fn family(pid: u32) -> Vec<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let of_threads = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    let children: std::collections::BTreeSet<u32> =
-        of_threads.chain([children]).flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect();
+    let children: std::collections::BTreeSet<u32> = of_threads
+        .chain([children])
+        .flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .collect();
     all.extend(children.into_iter().flat_map(family));
     all
 }

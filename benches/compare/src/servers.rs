@@ -26,6 +26,13 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Resident memory of its process and of all below it, in MiB.
+    pub(crate) fn tree_memory_mib(&self) -> Result<f64, String> {
+        crate::serving::tree_mib(self.child.id())
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // MLflow's workers are children of its process: the whole group that it leads ends.
@@ -98,33 +105,53 @@ pub(crate) fn bare() -> Result<Server, String> {
     announced(Command::new(std::env::current_exe().map_err(|error| error.to_string())?).arg("bare"))
 }
 
+/// A model by `runlode models serve`.
+pub(crate) fn runlode_model(runlode: &Path, python: &Path, model: &Path, more: &[&str]) -> Result<Server, String> {
+    let mut command = Command::new(runlode);
+    command.args(["models", "serve"]).arg(model).args(["--env-manager", "local", "--python"]).arg(python);
+    announced(command.args(["-p", "0", "--json"]).args(more))
+}
+
+/// A model by `mlflow models serve`.
+pub(crate) fn mlflow_model(python: &Path, model: &Path, work: &Path) -> Result<Server, String> {
+    eprintln!("starting mlflow models serve");
+    let mut command = Command::new(python);
+    command.args(["-m", "mlflow", "models", "serve", "--env-manager", "local", "-m"]).arg(model);
+    // MLflow starts the server by name.
+    let folder = python.parent().unwrap_or(Path::new(""));
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", folder.display()));
+    listening(&mut command, "/ping", work)
+}
+
 pub(crate) fn mlflow(python: &Path, database: &Path, work: &Path) -> Result<Server, String> {
+    eprintln!("starting mlflow server");
+    let mut command = Command::new(python);
+    command.args(["-m", "mlflow", "server", "--backend-store-uri"]).arg(format!("sqlite:///{}", database.display()));
+    listening(&mut command, "/health", work)
+}
+
+/// A server of MLflow, once it answers. `command` lacks the address.
+fn listening(command: &mut Command, path: &str, work: &Path) -> Result<Server, String> {
     // Some port is free now; MLflow cannot choose one itself.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = port.map_err(|error| error.to_string())?.port();
     let address = format!("127.0.0.1:{port}");
-    eprintln!("starting mlflow server");
     let log = std::fs::File::create(work.join("mlflow.log")).map_err(|error| error.to_string())?;
-    let mut command = Command::new(python);
-    command
-        .args(["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", &port.to_string()])
-        .arg("--backend-store-uri")
-        .arg(format!("sqlite:///{}", database.display()))
-        .current_dir(work)
-        .stdout(Stdio::null())
-        .stderr(log);
-    let child = grouped(&mut command).spawn().map_err(|error| format!("{command:?}: {error}"))?;
+    command.args(["--host", "127.0.0.1", "--port", &port.to_string()]).current_dir(work);
+    command.stdout(Stdio::null()).stderr(log);
+    let child = grouped(command).spawn().map_err(|error| format!("{command:?}: {error}"))?;
     let server = Server { child, address };
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(120) {
         if TcpStream::connect(&server.address).is_ok() {
             // The port opens before the workers have loaded MLflow.
             let mut client = crate::client::Client::connect(&server.address)?;
-            if client.call("GET", "/health", b"").is_ok() {
+            if client.call("GET", path, b"").is_ok() {
                 return Ok(server);
             }
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(50));
     }
-    Err(format!("mlflow server did not start; see {}", work.join("mlflow.log").display()))
+    Err(format!("MLflow's server did not start; see {}", work.join("mlflow.log").display()))
 }

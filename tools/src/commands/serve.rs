@@ -172,7 +172,7 @@ impl Serve {
 }
 
 /// Completes at SIGTERM or SIGINT. Signals are caught from this call on, not only once the future is awaited.
-fn stop_signal() -> Result<impl Future<Output = ()>> {
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let caught = |kind| signal(kind).map_err(|source| Error::io("cannot wait for signals", source));
     let (mut terminate, mut interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);

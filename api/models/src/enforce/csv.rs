@@ -54,7 +54,7 @@ pub fn csv(text: &str, schema: Option<&Schema>) -> Result<Input, EnforceError> {
         let kind = schema.and_then(|schema| scalar_of(schema, &name, at));
         let cells = match kind {
             None => Ok(inferred(&fields)),
-            Some(kind) => typed(&fields, kind),
+            Some(kind) => typed(&fields, kind, schema.is_some_and(Schema::has_names)),
         };
         let expected = kind.map_or("text", Scalar::name);
         let cells = cells.map_err(|fault| fault.error(Refusal::BadRequest, Some(&name), expected))?;
@@ -251,9 +251,13 @@ fn inferred(fields: &[String]) -> Cells {
 }
 
 /// A column in the type of the schema.
-fn typed(fields: &[String], kind: Scalar) -> Result<Cells, Fault> {
+fn typed(fields: &[String], kind: Scalar, is_named: bool) -> Result<Cells, Fault> {
     let fault = |row: usize, why: &str| Fault::at(row, &Value::Text(fields[row].as_str().into()), why);
     match kind {
+        // pandas gives a dtype by position to what is no text only.
+        Scalar::String | Scalar::Binary if !is_named => {
+            Ok(texts(fields.iter().map(|field| (!is_missing(field)).then_some(field))))
+        }
         Scalar::String | Scalar::Binary => {
             let value = |field: &String| {
                 if is_missing(field) { Value::Float(f64::NAN) } else { Value::Text(field.as_str().into()) }

@@ -1,6 +1,6 @@
 //! Frames out of what is not one yet: the constructor of `pandas.DataFrame`, and batches of Arrow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -136,6 +136,9 @@ pub(crate) fn of_columns(entries: Vec<(Arc<str>, Value)>) -> Result<Frame, Fault
     if entries.is_empty() {
         return Ok(Frame::default());
     }
+    if entries.iter().any(|(_, value)| matches!(value, Value::Dict(_))) {
+        return of_maps(entries);
+    }
     let Some(rows_count) = entries.iter().find_map(|(_, value)| length(value)) else {
         return Err(Fault::new("all values are scalars or maps; at least one column is a list"));
     };
@@ -153,12 +156,45 @@ pub(crate) fn of_columns(entries: Vec<(Arc<str>, Value)>) -> Result<Frame, Fault
                 Value::List(items) => Cells::Objects(items),
                 other => infer(vec![other; rows_count]),
             },
-            Value::Dict(_) => return Err(Fault::new(format!("{name:?} is a map, not a list of cells"))),
             scalar => infer(vec![scalar; rows_count]),
         };
         columns.push(Column { name: Label::Text(name), cells });
     }
     Ok(Frame { columns, rows_count, index: None })
+}
+
+/// Maps as columns: their keys are the labels of the rows. Scalars are repeated; lists are refused beside maps.
+fn of_maps(entries: Vec<(Arc<str>, Value)>) -> Result<Frame, Fault> {
+    let mut labels: Vec<Arc<str>> = Vec::new();
+    for (name, value) in &entries {
+        match value {
+            Value::Dict(cells) => {
+                let known: HashSet<&Arc<str>> = labels.iter().collect();
+                let new: Vec<_> =
+                    cells.iter().map(|(key, _)| key).filter(|key| !known.contains(key)).cloned().collect();
+                labels.extend(new);
+            }
+            Value::Tensor(tensor) if tensor.shape.is_empty() => {}
+            Value::List(_) | Value::Tensor(_) => {
+                return Err(Fault::new(format!("{name:?} is a list, and other columns are maps")));
+            }
+            _ => {}
+        }
+    }
+    let column = |(name, value): (Arc<str>, Value)| {
+        let cells = match value {
+            Value::Dict(cells) => {
+                let mut cells: HashMap<Arc<str>, Value> = cells.into_iter().collect();
+                let cell = |label| cells.remove(label).unwrap_or(Value::Float(f64::NAN));
+                infer(labels.iter().map(cell).collect())
+            }
+            scalar => infer(vec![scalar; labels.len()]),
+        };
+        Column { name: Label::Text(name), cells }
+    };
+    let columns = entries.into_iter().map(column).collect();
+    let index = Some(texts(labels.iter().map(Some)));
+    Ok(Frame { columns, rows_count: labels.len(), index })
 }
 
 /// A frame of batches of Arrow, as `pandas.read_parquet` makes one: integers with nulls become floats, booleans with

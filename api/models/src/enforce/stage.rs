@@ -75,7 +75,19 @@ fn frame_of(input: Input, columns: &[ColumnSpec]) -> Result<Frame, Fault> {
     };
     match value {
         Value::Dict(entries) => frame_of_dict(entries, columns),
-        Value::List(items) => of_list(items).map(super::frame::Raw::infer),
+        Value::List(items) => {
+            // An array without dimensions is no cell; a signature with names drops it, or has made a scalar of it.
+            let is_array = |value: &Value| matches!(value, Value::Tensor(tensor) if tensor.shape.is_empty());
+            let has_arrays =
+                |item: &Value| matches!(item, Value::Dict(entries) if entries.iter().any(|(_, value)| is_array(value)));
+            if columns.first().is_some_and(|column| column.name.is_none()) && items.iter().any(has_arrays) {
+                return Err(Fault::found(
+                    "the signature has no names, so records cannot be matched with it",
+                    "records",
+                ));
+            }
+            of_list(items).map(super::frame::Raw::infer)
+        }
         Value::None => Err(Fault::found("a frame is expected", "NoneType")),
         scalar => Ok(Frame::new(vec![Column { name: Label::Position(0), cells: infer(vec![scalar]) }])),
     }
@@ -131,7 +143,8 @@ fn enforce_named(mut frame: Frame, specs: &[ColumnSpec]) -> Result<Frame, Enforc
         let cells = std::mem::replace(&mut column.cells, Cells::Objects(Vec::new()));
         columns.push(enforced(cells, name.clone(), &spec.kind, spec.is_required())?);
     }
-    let rows_count = frame.rows_count;
+    // A frame without columns has no rows.
+    let rows_count = if columns.is_empty() { 0 } else { frame.rows_count };
     Ok(Frame { columns, rows_count, index: frame.index })
 }
 

@@ -21,7 +21,7 @@ use crate::batch::answer::{Answered, columns};
 use crate::batch::chunk::{Chunk, Given};
 use crate::batch::error::{BadRow, BatchError};
 use crate::batch::plan::{Made, Plan};
-use crate::batch::read::{Reader, Rows};
+use crate::batch::read::reader::{Reader, Rows};
 use crate::batch::write::Writer;
 use crate::engine::{Engine, PredictError};
 
@@ -268,7 +268,8 @@ fn predict(
         Err(error) => error,
     };
     // A model whose process has ended was perhaps ended by these rows: they are not tried again.
-    let may_retry = matches!(source, PredictError::Raised { .. } | PredictError::Refused(_));
+    let may_retry =
+        matches!(source, PredictError::Raised { .. } | PredictError::Refused(_) | PredictError::Answered { .. });
     if scoring.on_error == OnError::Fail || !may_retry {
         let (first, last) = (number(0).0, number(chunk.rows_count - 1).0);
         return Err(BatchError::Predict { path: path.to_owned(), first, last, source });

@@ -2,8 +2,8 @@
 
 pub mod build;
 mod image;
-mod load;
 pub mod predict;
+pub mod serve;
 
 use clap::{Args, Subcommand};
 
@@ -15,6 +15,7 @@ use crate::output::Output;
 /// Arguments of `models`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[group(skip)]
 pub struct Models {
     #[command(subcommand)]
     command: Option<Command>,
@@ -30,6 +31,8 @@ enum Command {
     GenerateDockerfile(build::GenerateDockerfile),
     /// Build an image that serves a model
     BuildDocker(build::BuildDocker),
+    /// Answer MLflow's scoring requests with a model
+    Serve(serve::Serve),
 }
 
 impl Models {
@@ -38,6 +41,7 @@ impl Models {
             (Some(Command::Predict(command)), _) => command.run(output),
             (Some(Command::GenerateDockerfile(command)), _) => command.run(output),
             (Some(Command::BuildDocker(command)), _) => command.run(output),
+            (Some(Command::Serve(command)), _) => command.run(output),
             (None, Some(list)) => list.run(output),
             (None, None) => Err(Error::usage("name a store, or what to do: `runlode models --help`")),
         }

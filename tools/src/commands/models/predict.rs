@@ -6,15 +6,22 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use runlode_models::enforce;
+use runlode_models::file::ModelFile;
 use runlode_models::json as model_json;
+use runlode_serving::Model;
 use runlode_serving::batch::{self, BadRow, BatchError, Done, Form, OnError, Pair, Scoring, Source, Target, Watch};
+use runlode_serving::server::answer_once;
 use serde_json::json;
 
 use crate::Answer;
-use crate::commands::models::load::{Loaded, Wanted};
+use crate::commands::models::serve::environment::Environment;
+use crate::commands::models::serve::load::{Wanted, load};
+use crate::commands::models::serve::place::Place;
+use crate::commands::models::serve::resolve;
 use crate::error::{Error, Result};
 use crate::format;
 use crate::output::{Output, note};
@@ -22,6 +29,8 @@ use crate::progress::Bar;
 
 /// Rows predicted at once where nothing is said: enough that a call costs nothing beside them.
 const BATCH_ROWS: &str = "16384";
+/// How long a prediction waits for a process of the model.
+const READY_WAIT: Duration = Duration::from_secs(60);
 /// Rows left out that are told one by one; the rest are counted.
 const TOLD_MAX: u64 = 20;
 
@@ -70,8 +79,11 @@ pub struct Predict {
     /// Score finished files of a folder again
     #[arg(long)]
     overwrite: bool,
+    /// Store where models:/ and runs:/ are looked up [default: MLFLOW_TRACKING_URI]
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
     #[command(flatten)]
-    wanted: Wanted,
+    environment: Environment,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -104,21 +116,24 @@ impl From<BatchError> for Error {
 impl Predict {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let uri = self.uri.as_ref().or(self.model_uri.as_ref()).map_or("", String::as_str);
+        let folder = self.model_folder(uri)?;
         let is_small = self.content_type.is_some() || (self.from.is_none() && self.to.is_none() && self.is_body());
         if is_small {
-            let loaded = self.wanted.load(uri, 1)?;
-            return self.small(&loaded);
+            return self.small(&self.load(&folder, uri, 1, None)?);
         }
-        let workers = self.workers.map(usize::from);
-        let loaded = self.wanted.load(uri, workers.unwrap_or(cores()))?;
-        let default = if loaded.is_in_process { cores() } else { 1 };
-        let params = self.params(&loaded)?;
+        let file = ModelFile::read(&folder).map_err(|error| Error::usage(format!("{uri}: {error}")))?;
+        // Predictions in this process take its cores; a model's own process has threads of its own.
+        let is_here = file.onnx.is_some() && self.environment.takes_onnx();
+        let workers = self.workers.map_or(if is_here { cores() } else { 1 }, usize::from);
+        let threads = if workers > 1 { Some(1) } else { None };
+        let model = self.load(&folder, uri, workers, threads)?;
+        let params = self.params(&model)?;
         let scoring = Scoring {
-            engine: &*loaded.engine,
-            signature: loaded.signature.as_ref(),
+            engine: &*model.engine,
+            signature: model.signature.as_ref().filter(|_| !model.is_by_type_hint),
             params: params.as_deref(),
             batch_rows: self.batch_rows as usize,
-            workers: workers.unwrap_or(default),
+            workers,
             on_error: match self.on_error {
                 Policy::Fail => OnError::Fail,
                 Policy::Skip => OnError::Skip,
@@ -135,6 +150,25 @@ impl Predict {
         self.tell(output, &done)
     }
 
+    /// The folder that the URI leads to.
+    fn model_folder(&self, uri: &str) -> Result<PathBuf> {
+        if !resolve::needs_store(uri) {
+            return Ok(resolve::of_path(uri)?.folder);
+        }
+        let named = self.store.clone().or_else(|| std::env::var("MLFLOW_TRACKING_URI").ok());
+        let named = named
+            .ok_or_else(|| Error::usage(format!("{uri} is looked up in a store; name its folder with --store")))?;
+        match Place::open(&named)? {
+            Place::Store(store) => Ok(resolve::in_store(&store, uri)?.folder),
+            Place::Server { .. } => Err(Error::usage(format!("{uri} is looked up in a store; {named} is a server"))),
+        }
+    }
+
+    fn load(&self, folder: &Path, uri: &str, processes_count: usize, onnx_threads: Option<usize>) -> Result<Model> {
+        let environment = self.environment.clone();
+        load(folder, uri, &Wanted { environment, processes_count, ready_wait: READY_WAIT, onnx_threads })
+    }
+
     /// Whether input and output are what MLflow's command takes and gives.
     fn is_body(&self) -> bool {
         let is_json = |path: &Path| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
@@ -144,7 +178,7 @@ impl Predict {
     }
 
     /// One small input as MLflow answers it.
-    fn small(&self, loaded: &Loaded) -> Result<Answer> {
+    fn small(&self, model: &Model) -> Result<Answer> {
         let is_stdin = self.input_path == Path::new("-");
         let cannot = |error| Error::io(format!("cannot read {}", self.input_path.display()), error);
         let body = if is_stdin {
@@ -154,10 +188,8 @@ impl Predict {
         } else {
             std::fs::read(&self.input_path).map_err(cannot)?
         };
-        let _ = (body, loaded);
-        let text: Vec<u8> =
-            return Err(Error::usage("bodies of JSON are answered by `models serve`; say the form of rows with --from"));
-        #[expect(unreachable_code, reason = "until the server's answers are here")]
+        let text =
+            answer_once(model, body.into(), self.content_type == Some(ContentType::Csv)).map_err(Error::Source)?;
         if self.output_path == Path::new("-") {
             let mut out = std::io::stdout().lock();
             out.write_all(&text).and_then(|()| out.flush())?;
@@ -168,14 +200,14 @@ impl Predict {
         Ok(Answer::Yes)
     }
 
-    fn params(&self, loaded: &Loaded) -> Result<Option<Vec<(String, runlode_models::Value)>>> {
+    fn params(&self, model: &Model) -> Result<Option<Vec<(String, runlode_models::Value)>>> {
         let given = match &self.params {
             None => None,
             Some(text) => Some(
                 model_json::from_str(text).map_err(|error| Error::usage(format!("--params is no JSON: {error}")))?,
             ),
         };
-        let schema = loaded.signature.as_ref().and_then(|signature| signature.params.as_ref());
+        let schema = model.signature.as_ref().and_then(|signature| signature.params.as_ref());
         enforce::params(given, schema).map_err(|error| Error::usage(format!("--params: {error}")))
     }
 

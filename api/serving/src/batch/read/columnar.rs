@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::{
 
 use crate::batch::chunk::{Chunk, Given, Numbers};
 use crate::batch::error::BatchError;
-use crate::batch::read::{Reader, Rows, cannot_read};
+use crate::batch::read::reader::{Reader, Rows, cannot_read};
 
 fn names(schema: &SchemaRef) -> Vec<String> {
     schema.fields().iter().map(|field| field.name().clone()).collect()

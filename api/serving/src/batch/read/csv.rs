@@ -8,7 +8,7 @@ use csv::ByteRecord;
 
 use crate::batch::chunk::{Chunk, Given, Numbers};
 use crate::batch::error::{BadRow, BatchError};
-use crate::batch::read::{Reader, Rows, cannot_read};
+use crate::batch::read::reader::{Reader, Rows, cannot_read};
 
 pub(crate) struct CsvReader<R> {
     records: csv::Reader<R>,

@@ -10,7 +10,7 @@ use runlode_models::{Value, json};
 
 use crate::batch::chunk::{Chunk, Given, Numbers};
 use crate::batch::error::{BadRow, BatchError};
-use crate::batch::read::{Reader, Rows, cannot_read};
+use crate::batch::read::reader::{Reader, Rows, cannot_read};
 
 /// A longer line is no row of a table: memory is bounded.
 const LINE_BYTES_MAX: u64 = 64 << 20;

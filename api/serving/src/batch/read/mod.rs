@@ -8,39 +8,9 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use crate::batch::chunk::Chunk;
-use crate::batch::error::{BadRow, BatchError};
+use crate::batch::error::BatchError;
 use crate::batch::form::Form;
-
-/// Rows of one file.
-pub(crate) trait Reader: Send {
-    /// The columns, from left to right.
-    fn names(&self) -> &[String];
-
-    /// All rows of the file, where the file says it.
-    fn rows_total(&self) -> Option<u64> {
-        None
-    }
-
-    /// From now on, only these columns are given. Called before the first rows are read.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    fn narrow(&mut self, columns: &[usize]) -> Result<(), BatchError>;
-
-    /// The next rows, and rows between them that cannot be read. None: the file has ended.
-    ///
-    /// # Errors
-    /// The file cannot be read any further.
-    fn next(&mut self) -> Result<Option<Rows>, BatchError>;
-}
-
-/// What a reader gives at once.
-#[derive(Debug)]
-pub(crate) struct Rows {
-    pub(crate) chunk: Chunk,
-    pub(crate) bad: Vec<BadRow>,
-}
+use crate::batch::read::reader::{Reader, cannot_read};
 
 /// Opens a file.
 ///
@@ -87,8 +57,4 @@ fn of_file(mut file: File, name: String, form: Form, rows_max: usize) -> Result<
             }
         }
     })
-}
-
-fn cannot_read(path: &str, why: &dyn std::fmt::Display) -> BatchError {
-    BatchError::Read { path: path.to_owned(), why: why.to_string() }
 }

@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use crate::batch::error::BatchError;
-use crate::batch::write::{Rows, cannot_write};
+use crate::batch::write::rows::{Rows, cannot_write};
 
 /// Rows of a row group: what is held in memory until it is written.
 const GROUP_ROWS: usize = 256 << 10;

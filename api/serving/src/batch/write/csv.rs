@@ -9,7 +9,7 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, SchemaRef};
 
 use crate::batch::error::BatchError;
-use crate::batch::write::{Rows, cannot_write};
+use crate::batch::write::rows::{Rows, cannot_write};
 
 pub(crate) struct CsvRows {
     writer: csv::Writer<Box<dyn Write + Send>>,

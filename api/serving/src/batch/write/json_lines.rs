@@ -11,7 +11,7 @@ use arrow_schema::DataType;
 use runlode_models::json::{write_float, write_text};
 
 use crate::batch::error::BatchError;
-use crate::batch::write::{JSON, Rows, cannot_write};
+use crate::batch::write::rows::{JSON, Rows, cannot_write};
 
 pub(crate) struct JsonRows {
     output: BufWriter<Box<dyn Write + Send>>,

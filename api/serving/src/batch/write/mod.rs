@@ -3,6 +3,7 @@
 mod columnar;
 mod csv;
 mod json_lines;
+mod rows;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,12 +17,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use crate::batch::answer::Answered;
 use crate::batch::error::BatchError;
 use crate::batch::form::Form;
-
-/// Rows of one file, written in order.
-trait Rows: Send {
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), BatchError>;
-    fn finish(self: Box<Self>) -> Result<(), BatchError>;
-}
+use crate::batch::write::rows::{JSON, Rows, cannot_write};
 
 /// Where answers go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +27,6 @@ pub enum Target {
     /// Standard output.
     Stdout,
 }
-
-/// Key in a field's metadata: its texts are JSON.
-const JSON: &str = "json";
 
 /// A file of answers that is being written.
 pub(crate) struct Writer {
@@ -194,11 +187,4 @@ fn build(schema: SchemaRef, columns: Vec<Answered>) -> Result<RecordBatch, Strin
     let cells = cells.collect::<Result<Vec<_>, String>>()?;
     let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows_count));
     RecordBatch::try_new_with_options(schema, cells, &options).map_err(|error| error.to_string())
-}
-
-fn cannot_write(path: &str, error: std::io::Error) -> BatchError {
-    if error.kind() == std::io::ErrorKind::BrokenPipe {
-        return BatchError::ClosedPipe;
-    }
-    BatchError::Write { path: path.to_owned(), why: error.to_string() }
 }

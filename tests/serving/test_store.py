@@ -1,0 +1,94 @@
+"""Models of a registry: looked up, followed, and recorded."""
+import json
+import subprocess
+import time
+
+import pytest
+
+from conftest import COMMAND, Served
+
+
+@pytest.fixture(scope="module")
+def registry(saved, tmp_path_factory):
+    """A store behind a server, MLflow's client of it, and a registered model with two versions."""
+    from mlflow import MlflowClient
+
+    store = tmp_path_factory.mktemp("registry") / "store"
+    process = subprocess.Popen(
+        [COMMAND, "serve", str(store), "-p", "0", "--json", "--no-ui"], stdout=subprocess.PIPE, text=True
+    )
+    client = MlflowClient("http://" + json.loads(process.stdout.readline())["address"])
+    client.create_registered_model("fraud")
+    for name in ("failing", "answering"):
+        client.create_model_version("fraud", str(saved(name)))
+    client.set_registered_model_alias("fraud", "champion", 1)
+    yield store, client
+    process.terminate()
+    process.wait()
+    process.stdout.close()
+
+
+def serving(client, version, address):
+    tag = client.get_model_version("fraud", version).tags.get("runlode.serving." + address)
+    return tag and json.loads(tag)
+
+
+def until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_version_is_served_and_that_is_recorded(registry):
+    store, client = registry
+    with Served("models:/fraud/1", "--store", str(store)) as server:
+        assert server.ask("x").json() == {"predictions": ["done"]}
+        until(lambda: serving(client, "1", server.address))
+        told = serving(client, "1", server.address)
+        assert told["state"] == "serving" and told["uri"] == "models:/fraud/1" and told["pid"] == server.process.pid
+    told = serving(client, "1", server.address)
+    assert told["state"] == "ended" and told["end_ms"] >= told["start_ms"]
+
+
+def test_an_alias_is_followed_without_a_failed_request(registry):
+    store, client = registry
+    with Served("models:/fraud@champion", "--store", str(store), "--follow") as server:
+        assert server.ask("number").json() == {"predictions": ["done"]}
+        client.set_registered_model_alias("fraud", "champion", 2)
+        end, answers = time.monotonic() + 30, []
+        while time.monotonic() < end and (not answers or answers[-1].json() != {"predictions": 1e16}):
+            answers.append(server.ask("number"))
+        assert all(answer.status_code == 200 for answer in answers)
+        assert answers[-1].json() == {"predictions": 1e16}
+        assert server.metric("reloads_total") == 1
+        until(lambda: (serving(client, "1", server.address) or {}).get("state") == "ended")
+        until(lambda: (serving(client, "2", server.address) or {}).get("state") == "serving")
+    assert serving(client, "2", server.address)["state"] == "ended"
+
+
+def test_what_was_served_is_logged_into_a_run(registry, saved):
+    store, client = registry
+    run = client.create_run(client.create_experiment("serving")).info.run_id
+    for place in (str(store), client.tracking_uri):
+        with Served(saved("sklearn"), "--store", place, "--log-to", run, "--log-every", "1") as server:
+            rows = [{"x%d" % column: row + column for column in range(20)} for row in range(3)]
+            assert server.post(json.dumps({"dataframe_records": rows})).status_code == 200
+            assert server.post("{").status_code == 400
+        metrics = client.get_run(run).data.metrics
+        assert metrics["serving/rows"] == 3 and metrics["serving/input/x1/mean"] == 2
+        assert metrics["serving/input/x1/max"] == 3 and metrics["serving/latency_p50_ms"] > 0
+    assert sum(point.value for point in client.get_metric_history(run, "serving/errors")) == 2
+
+
+def test_what_cannot_be_served_is_refused(registry, tmp_path):
+    store, _ = registry
+    for uri, arguments, why in [
+        ("models:/fraud/9", ["--store", str(store)], "9"),
+        ("models:/nobody/1", ["--store", str(store)], "nobody"),
+        ("models:/fraud", ["--store", str(store)], "write models:/NAME/VERSION"),
+        (str(tmp_path), [], "MLmodel"),
+        (str(tmp_path), ["--follow"], "never leads to another model"),
+    ]:
+        with pytest.raises(RuntimeError, match=why):
+            Served(uri, *arguments)
