@@ -62,7 +62,7 @@ enum Command {
     Runs(commands::runs::Runs),
     /// List experiments
     Experiments(commands::lists::Experiments),
-    /// List registered models; inspect, compare, register, serve models, predict with them
+    /// List registered models; inspect, compare, register and serve models, score files with them
     Models(commands::models::Models),
     /// Show where a model comes from: run, launch, commit, data sets; each link proven or claimed
     Lineage(commands::lineage::Lineage),

@@ -15,6 +15,16 @@ pub trait Engine: Debug + Send + Sync {
     /// [`PredictError`] says whose fault it is and what the answer's status is.
     fn predict(&self, input: Input, params: Option<&[(String, Value)]>) -> Result<Output, PredictError>;
 
+    /// Predicts as [`predict`](Self::predict) does, and keeps the rows of an answer that MLflow would take apart or
+    /// refuse: for columns, too, each output is an array whose first dimension is the rows. For callers that are not
+    /// bound to MLflow's protocol, as scoring files is.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    fn predict_rows(&self, input: Input, params: Option<&[(String, Value)]>) -> Result<Output, PredictError> {
+        self.predict(input, params)
+    }
+
     /// Predicts on the rows of several requests at once. `rows_each` has the rows of each request, in order.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //!                                         bare axum handler        <- log-metric only: what HTTP and JSON cost
 //! ```
 //! `compare start` measures what an idle server costs: see `start`. `compare serving` measures a served model: see
-//! `serving`.
+//! `serving`. `compare predict` scores a file: see `predict`.
 //!
 //! Each line is the ratio of the rates, beside its bar; latencies stand beside. Servers listen on loopback, as child
 //! processes, and are ended by their pid.
@@ -14,6 +14,7 @@
 mod bare;
 mod client;
 mod load;
+mod predict;
 mod servers;
 mod serving;
 mod start;
@@ -29,6 +30,7 @@ struct Options {
     runlode: PathBuf,
     python: PathBuf,
     prefill: PathBuf,
+    predict: PathBuf,
     runs: usize,
     points: u64,
     seconds: u64,
@@ -41,6 +43,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         runlode: "runlode".into(),
         python: "python3".into(),
         prefill: "prefill.py".into(),
+        predict: "predict.py".into(),
         runs: 10_000,
         points: 100_000_000,
         seconds: 5,
@@ -54,6 +57,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--runlode" => options.runlode = value.into(),
             "--python" => options.python = value.into(),
             "--prefill" => options.prefill = value.into(),
+            "--predict" => options.predict = value.into(),
             "--runs" => options.runs = number()? as usize,
             "--points" => options.points = number()?,
             "--seconds" => options.seconds = number()?,
@@ -76,9 +80,10 @@ fn main() -> ExitCode {
         };
     }
     let mut args = std::env::args().skip(1).peekable();
-    let what = args.next_if(|first| first == "start" || first == "serving");
+    let what = args.next_if(|first| first == "start" || first == "serving" || first == "predict");
     let measure: fn(&Options) -> Result<bool, String> = match what.as_deref() {
         Some("start") => start::measure,
+        Some("predict") => predict::measure,
         Some(_) => serving::measure,
         None => compare,
     };

@@ -67,6 +67,15 @@ impl Fault {
         Self::coded(500, "INTERNAL_ERROR", message, None)
     }
 
+    /// What is wrong, as the client reads it.
+    pub(super) fn text(&self) -> String {
+        match &self.body {
+            Body::Json(json) => String::from_utf8_lossy(json).into_owned(),
+            Body::Text(text) => text.clone(),
+            Body::BareText(text) => (*text).to_owned(),
+        }
+    }
+
     pub(super) fn answer(self) -> Answer {
         let (content_type, body) = match self.body {
             Body::Json(json) => ("application/json", json),

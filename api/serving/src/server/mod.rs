@@ -21,6 +21,7 @@ mod content_type;
 mod input;
 mod metrics;
 mod model;
+mod once;
 mod options;
 mod parquet;
 mod queue;
@@ -36,6 +37,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 pub use model::Model;
+pub use once::answer_once;
 pub use options::ServerOptions;
 pub use sample::{ColumnWindow, Window};
 

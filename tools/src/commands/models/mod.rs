@@ -1,5 +1,8 @@
 //! `runlode models`: what a store holds, and what is done with a model.
 
+pub mod build;
+mod image;
+pub mod predict;
 pub mod serve;
 pub mod diff;
 pub mod inspect;
@@ -26,6 +29,12 @@ pub struct Models {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Score files: CSV, JSON lines, Parquet, Arrow
+    Predict(predict::Predict),
+    /// Write the folder that an image of a model is built from
+    GenerateDockerfile(build::GenerateDockerfile),
+    /// Build an image that serves a model
+    BuildDocker(build::BuildDocker),
     /// Answer MLflow's scoring requests with a model
     Serve(serve::Serve),
     /// Show what a model is: flavors, signature, environment, files. Nothing of it is run
@@ -49,6 +58,9 @@ enum Command {
 impl Models {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         match (self.command, self.list) {
+            (Some(Command::Predict(command)), _) => command.run(output),
+            (Some(Command::GenerateDockerfile(command)), _) => command.run(output),
+            (Some(Command::BuildDocker(command)), _) => command.run(output),
             (Some(Command::Serve(command)), _) => command.run(output),
             (Some(Command::Inspect(command)), _) => command.run(output),
             (Some(Command::Diff(command)), _) => command.run(output),

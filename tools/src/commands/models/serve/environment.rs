@@ -10,13 +10,29 @@ use crate::output::note;
 
 /// Which Python runs a model.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Environment {
+pub(crate) struct Environment {
     /// What makes the model's environment
     #[arg(long = "env-manager", value_enum, default_value_t = EnvManager::Virtualenv)]
     manager: EnvManager,
     /// Interpreter of the environment for --env-manager local [default: `python` on the search path]
     #[arg(long, value_name = "PATH")]
-    python: Option<PathBuf>,
+    pub(crate) python: Option<PathBuf>,
+    /// What predicts [default: onnx for ONNX models, python for others]
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<Kind>,
+}
+
+/// What predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// The model's own Python, in a process of its own
+    Python,
+    /// ONNX Runtime in this process; tract where there is none and it is built in
+    Onnx,
+    /// ONNX Runtime in this process
+    Onnxruntime,
+    /// tract in this process, if it is built in
+    Tract,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -32,8 +48,18 @@ enum EnvManager {
 }
 
 impl Environment {
+    /// Whether an ONNX model runs in this process.
+    pub(crate) fn takes_onnx(&self) -> bool {
+        self.engine != Some(Kind::Python)
+    }
+
+    /// Whether a model may run in a Python of its own.
+    pub(crate) fn takes_python(&self) -> bool {
+        matches!(self.engine, None | Some(Kind::Python))
+    }
+
     /// The interpreter of the model's environment, which is made if there is none yet.
-    pub(super) fn python(&self, folder: &Path) -> Result<PathBuf> {
+    pub(crate) fn python(&self, folder: &Path) -> Result<PathBuf> {
         let manager = match self.manager {
             EnvManager::Local => return Ok(self.python.clone().unwrap_or_else(local_python)),
             EnvManager::Virtualenv => Manager::Virtualenv,

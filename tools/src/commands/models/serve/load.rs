@@ -11,22 +11,34 @@ use runlode_yaml::Value as Yaml;
 use serde_json::{Value as Json, json};
 
 use super::environment::Environment;
+use super::onnx;
 use crate::error::{Error, Result};
 use crate::output::note;
 
 /// How a model is to be run.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    pub(super) environment: Environment,
-    pub(super) processes_count: usize,
-    pub(super) ready_wait: Duration,
+pub(crate) struct Wanted {
+    pub(crate) environment: Environment,
+    pub(crate) processes_count: usize,
+    pub(crate) ready_wait: Duration,
+    /// Threads of an operator of an ONNX model that does not say it; none is one for each core.
+    pub(crate) onnx_threads: Option<usize>,
 }
 
 /// Loads the model of a folder. It takes as long as the model's imports.
-pub(super) fn load(folder: &Path, name: &str, wanted: &Wanted) -> Result<Model> {
+pub(crate) fn load(folder: &Path, name: &str, wanted: &Wanted) -> Result<Model> {
     let folder =
         folder.canonicalize().map_err(|source| Error::io(format!("cannot open {}", folder.display()), source))?;
     let file = ModelFile::read(&folder).map_err(|error| Error::usage(error.to_string()))?;
+    if let Some(flavor) = &file.onnx
+        && wanted.environment.takes_onnx()
+    {
+        let engine = onnx::engine(&folder, flavor, &wanted.environment, wanted.onnx_threads)?;
+        return Ok(Model::new(name, file.signature, engine));
+    }
+    if !wanted.environment.takes_python() {
+        return Err(Error::usage(format!("{} is no ONNX model; only --engine python runs it", folder.display())));
+    }
     let Some(flavor) = &file.python_function else {
         return Err(Error::usage(format!(
             "{} has no flavor python_function, so nothing can serve it",

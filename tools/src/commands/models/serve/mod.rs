@@ -1,11 +1,12 @@
 //! `runlode models serve URI`
 
 mod attend;
-mod environment;
-mod load;
-mod place;
+pub(crate) mod environment;
+pub(crate) mod load;
+mod onnx;
+pub(crate) mod place;
 mod record;
-mod resolve;
+pub(crate) mod resolve;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc;
@@ -91,6 +92,7 @@ impl Serve {
             environment: self.environment.clone(),
             processes_count: self.workers.into(),
             ready_wait: timeout,
+            onnx_threads: None,
         };
         let place = self.place(&uri)?;
         let found = resolve::find(place.as_ref(), &uri)?;

@@ -17,7 +17,7 @@ const REASON_CHARS_MAX: usize = 300;
 
 /// What a served model is called in the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Identity {
+pub(crate) enum Identity {
     /// A version of a registered model.
     Version {
         /// The model's name.
@@ -31,14 +31,14 @@ pub(super) enum Identity {
 
 /// A store or a server.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Store(Store),
     Server { agent: Agent, base: String, authorization: Option<String> },
 }
 
 impl Place {
     /// A store that exists, or the server of an address.
-    pub(super) fn open(uri: &str) -> Result<Self> {
+    pub(crate) fn open(uri: &str) -> Result<Self> {
         if uri.starts_with("http://") {
             let config = Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build();
             let agent = Agent::new_with_config(config);
@@ -53,7 +53,7 @@ impl Place {
     }
 
     /// Sets a tag of a model.
-    pub(super) fn tag(&self, identity: &Identity, key: &str, value: &str) -> Result<()> {
+    pub(crate) fn tag(&self, identity: &Identity, key: &str, value: &str) -> Result<()> {
         match (self, identity) {
             (Self::Store(store), Identity::Version { name, version }) => {
                 Ok(store.registered_model(name)?.set_version_tags(*version, &[(key, value)])?)
@@ -74,7 +74,7 @@ impl Place {
     }
 
     /// Logs metrics of one step of a run, at the time of the call.
-    pub(super) fn log(&self, run: RunId, step: i64, time_ms: i64, metrics: &[(String, f64)]) -> Result<()> {
+    pub(crate) fn log(&self, run: RunId, step: i64, time_ms: i64, metrics: &[(String, f64)]) -> Result<()> {
         match self {
             Self::Store(store) => {
                 let named: Vec<(&str, f64)> = metrics.iter().map(|(key, value)| (key.as_str(), *value)).collect();
@@ -92,7 +92,7 @@ impl Place {
     }
 
     /// Whether there is such a run.
-    pub(super) fn check_run(&self, run: RunId) -> Result<()> {
+    pub(crate) fn check_run(&self, run: RunId) -> Result<()> {
         match self {
             Self::Store(store) => Ok(store.run(run)?.info().map(drop)?),
             Self::Server { .. } => self.call("GET", &format!("runs/get?run_id={run}"), &Json::Null),
