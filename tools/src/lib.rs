@@ -56,6 +56,8 @@ enum Command {
     Import(commands::import::Import),
     /// Serve MLflow's REST API, artifacts and web pages
     Serve(commands::serve::Serve),
+    /// Open Runlode's web pages of a store in the browser
+    Ui(commands::ui::Ui),
     /// Run an MLflow project: a folder, zip file or git URL with an MLproject file
     Run(commands::run::Run),
     /// List runs that match a filter
@@ -109,6 +111,7 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
         Command::Demo(command) => command.run(output),
         Command::Import(command) => command.run(output),
         Command::Serve(command) => command.run(output),
+        Command::Ui(command) => command.run(output),
         Command::Run(command) => command.run(output),
         Command::Runs(command) => command.run(output),
         Command::Experiments(command) => command.run(output),

@@ -59,6 +59,13 @@ impl Answer {
         }
     }
 
+    /// The answer with another `Content-Type`.
+    pub(crate) fn with_type(self, content_type: &'static str, memory: &Memory) -> Self {
+        let mut response = self.into_response(memory);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Self::Raw(response)
+    }
+
     /// The answer as an HTTP response.
     pub(crate) fn into_response(self, memory: &Memory) -> Response<Body> {
         match self {
@@ -88,6 +95,21 @@ pub(crate) fn json_into(out: &mut Vec<u8>, value: &impl Serialize) -> ApiResult<
     })
 }
 
+/// A value as a response of this status.
+pub(crate) fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    json_response(status, value.to_string().into())
+}
+
+/// A number as JSON; those that JSON lacks are the texts `NaN`, `Infinity` and `-Infinity`.
+pub(crate) fn double_value(value: f64) -> serde_json::Value {
+    match serde_json::Number::from_f64(value) {
+        Some(number) => number.into(),
+        None if value.is_nan() => "NaN".into(),
+        None if value > 0.0 => "Infinity".into(),
+        None => "-Infinity".into(),
+    }
+}
+
 fn json_response(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
@@ -110,6 +132,16 @@ pub(crate) fn error_response(error: &ApiError) -> Response<Body> {
     // Error codes have valid statuses, and two texts always have JSON.
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json_response(status, serde_json::to_vec(&body).unwrap_or_default().into())
+}
+
+/// The answer for the path of pages without its final slash: their links are relative to a path that ends in one.
+pub(crate) fn with_slash(path: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    if let Ok(place) = HeaderValue::try_from(format!("{path}/")) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    response
 }
 
 /// No route has this path, or none with this method.

@@ -113,6 +113,8 @@ pub struct Served {
     pub(crate) answers: Arc<LongAnswers>,
     /// Set once the store refuses all writes: the process ends, so that its supervisor restarts it.
     pub(crate) failed: watch::Sender<Option<String>>,
+    /// Set once the server stops: streams end.
+    pub(crate) stopping: watch::Sender<bool>,
 }
 
 impl Door {
@@ -175,6 +177,7 @@ impl Door {
             artifacts,
             artifacts_problem,
             failed: watch::Sender::new(None),
+            stopping: watch::Sender::new(false),
         };
         Ok(Self { mlflow: calls(settings)?, served: Arc::new(served) })
     }

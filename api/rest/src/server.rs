@@ -38,7 +38,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::again;
-use crate::answer::{Answer, error_response, no_endpoint};
+use crate::answer::{Answer, error_response, no_endpoint, with_slash};
 use crate::body::{RETRY_AFTER_S, Whole};
 use crate::client::{Client, Stream};
 use crate::door::Door;
@@ -47,7 +47,7 @@ use crate::memory::Turn;
 use crate::patience::Patient;
 use crate::request::Request;
 use crate::route::{Handler, Plain, Route, Work};
-use crate::routes::{self, pages, server_info};
+use crate::routes::{self, server_info};
 
 /// Most connections at a time.
 const CONNECTIONS_MAX: usize = 4096;
@@ -161,6 +161,7 @@ impl Server {
             }
         };
         drop(self.listener);
+        self.door.stopping.send_replace(true);
         connections.drain().await;
         ended
     }
@@ -333,7 +334,7 @@ async fn answer(
         Below::Nowhere => error_response(&no_endpoint(request.uri().path())),
         // The pages' links are relative to a path that ends in a slash.
         _ if !request.uri().path().ends_with('/') && request.uri().path() == door.options.static_prefix => {
-            pages::to_prefix(&door.options.static_prefix)
+            with_slash(&door.options.static_prefix)
         }
         path => {
             let cleaned = match path {

@@ -227,8 +227,9 @@ pub use model_versions::NewModelVersion;
 pub use names::LongValues;
 pub use native::spare;
 pub use native::{
-    Buckets, ColumnValues, EntityChanges, EntityName, Field, HistoriesQuery, MetricHistories, PastHistory, PastRun,
-    RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
+    Buckets, ColumnValues, CurveHead, Curves, CurvesQuery, EntityChanges, EntityName, Field, HistoriesQuery,
+    MetricHistories, PastHistory, PastRegistry, PastRun, RunColumn, RunColumns, RunKeys, RunWindow, RunsQuery,
+    TailEvent, TailPage, TailPoints, TextColumn, WindowQuery,
 };
 pub use page_token::{page_offset, page_text, page_token, text_token};
 pub use places::{Places, absolute_place, working_directory};

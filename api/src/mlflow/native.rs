@@ -13,16 +13,20 @@
 //! - Unlike MLflow's calls, these say `RESOURCE_DOES_NOT_EXIST` of a run that is not there instead of nothing.
 
 mod audit;
+mod curves;
 mod histories;
 mod past;
+mod run_keys;
 pub mod spare;
 mod table;
 mod tail;
 
 pub use audit::{EntityChanges, EntityName};
+pub use curves::{CurveHead, Curves, CurvesQuery};
 pub use histories::{Buckets, HistoriesQuery, MetricHistories};
-pub use past::{PastHistory, PastRun};
-pub use table::{ColumnValues, RunColumn, RunColumns, RunsQuery, TextColumn};
+pub use past::{PastHistory, PastRegistry, PastRun};
+pub use run_keys::RunKeys;
+pub use table::{ColumnValues, RunColumn, RunColumns, RunWindow, RunsQuery, TextColumn, WindowQuery};
 pub use tail::{Field, TailEvent, TailPage, TailPoints};
 
 use super::error::{ApiError, ApiResult};

@@ -184,7 +184,7 @@ impl Mlflow {
     }
 
     /// A version. Searches and the latest versions of a model leave its aliases out.
-    pub(super) fn version_entity(
+    pub(in crate::mlflow) fn version_entity(
         &self,
         model: &RegisteredModelState,
         version: u32,

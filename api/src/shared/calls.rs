@@ -38,9 +38,10 @@ use crate::mlflow::entity::{
     Tag, View,
 };
 use crate::mlflow::{
-    ApiError, ApiResult, Buckets, EntityChanges, EntityName, HistoriesQuery, Liveness, LoggedModelOrder, Made,
-    MetricColumns, MetricHistories, Mlflow, NewLoggedModel, NewModelVersion, NewRun, PastHistory, PastRun, Rewound,
-    RunBranch, RunColumns, RunsQuery, TailPage, VersionSource,
+    ApiError, ApiResult, Buckets, Curves, CurvesQuery, EntityChanges, EntityName, HistoriesQuery, Liveness,
+    LoggedModelOrder, Made, MetricColumns, MetricHistories, Mlflow, NewLoggedModel, NewModelVersion, NewRun,
+    PastHistory, PastRegistry, PastRun, Rewound, RunBranch, RunColumns, RunKeys, RunWindow, RunsQuery, TailPage,
+    VersionSource, WindowQuery,
 };
 use crate::sync::Report;
 use crate::{AsOf, Error, LoggedModelStatus, Lsn, Positions, RunStatus};
@@ -296,6 +297,11 @@ calls! {
     of_run 91 run_branches(id: &str) -> Vec<RunBranch>;
     of_run 92 branch_history(id: &str, branch: u32, key: &str) -> MetricColumns;
     of_run 93 run_liveness(id: &str) -> Liveness;
+
+    read 97 curves(query: &CurvesQuery) -> Curves;
+    read 98 run_window(query: &WindowQuery) -> RunWindow;
+    read 99 run_keys(experiments: &[String], most_runs: u64) -> RunKeys;
+    main 105 registry_as_of(name: Option<&str>, at: AsOf) -> PastRegistry;
 
     own 100 store_id() -> String;
     own 101 sync_position(source: &str) -> u64;

@@ -4,9 +4,9 @@ use super::wire::{Arg, Lend, Put, Take, columns, lent_as_copies, lent_whole, str
 use crate::changes::{Change, FieldChange};
 use crate::engine::varint::{Bytes, put_u64};
 use crate::mlflow::{
-    BranchMetric, Buckets, ColumnValues, EntityChanges, EntityName, Field, HistoriesQuery, Liveness, Made,
-    MetricHistories, PastHistory, PastRun, Process, Rewound, RunBranch, RunColumn, RunColumns, RunsQuery, TailEvent,
-    TailPage, TailPoints, TextColumn,
+    BranchMetric, Buckets, ColumnValues, CurveHead, Curves, CurvesQuery, EntityChanges, EntityName, Field,
+    HistoriesQuery, Liveness, Made, MetricHistories, PastHistory, PastRegistry, PastRun, Process, Rewound, RunBranch,
+    RunColumn, RunColumns, RunKeys, RunWindow, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn, WindowQuery,
 };
 use crate::sync::{Disagreement, Problem, Report};
 use crate::{AsOf, Lsn, Positions, TimestampMs};
@@ -23,6 +23,13 @@ structs! {
     TextColumn { offsets, text, present }
     RunColumn { name, values }
     RunColumns { position, rows, columns }
+    WindowQuery { table, offset, at }
+    RunWindow { total, table }
+    CurvesQuery { series, steps, buckets, points, at }
+    CurveHead { count, rows, bucketed, step_first, step_last }
+    Curves { position, heads, steps, times, values, step_first, step_last, counts, min, max, mean, last, non_finite }
+    RunKeys { position, runs, complete, metrics, params, tags }
+    PastRegistry { position, models, versions }
     PastRun { position, run }
     PastHistory { position, columns, more }
     TailEvent { position, time_ms, actor, event, fields }
@@ -114,4 +121,4 @@ impl<'a> Take<'a> for TimestampMs {
 }
 
 lent_as_copies! { AsOf, Lsn, u64, u32 }
-lent_whole! { HistoriesQuery, RunsQuery, EntityName }
+lent_whole! { HistoriesQuery, RunsQuery, EntityName, WindowQuery, CurvesQuery }

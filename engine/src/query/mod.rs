@@ -5,6 +5,7 @@ pub(crate) mod branches;
 pub(crate) mod history;
 pub(crate) mod late;
 pub(crate) mod past;
+pub(crate) mod past_search;
 pub mod points;
 pub(crate) mod runs;
 pub(crate) mod snapshot;

@@ -1,8 +1,8 @@
 //! The past: any run, model or metric history as it was at an earlier position, from its own events.
 //!
 //! An entity at P is a fold of its own events up to P. Points at P are those with an Lsn of at most P, which sealed
-//! chunks keep as a column. So both stay exact after raw frames were released. To search the whole store at P, replay
-//! it up to P into a store of its own ([`crate::Store::replay_into`]).
+//! chunks keep as a column. So both stay exact after raw frames were released. [`PastView::search`] reads every run; to
+//! search often at P, replay up to P into a store of its own ([`crate::Store::replay_into`]).
 
 use std::sync::Arc;
 
@@ -86,6 +86,10 @@ impl PastView<'_> {
     /// The position that this view shows.
     pub fn position(&self) -> Lsn {
         self.position
+    }
+
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        self.snapshot
     }
 
     /// Folds the events of `keys` up to the position into states.

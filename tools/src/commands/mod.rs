@@ -17,4 +17,5 @@ pub mod serve;
 pub mod show;
 pub mod sync;
 pub mod tail;
+pub mod ui;
 pub mod verify;

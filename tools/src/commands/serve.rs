@@ -116,49 +116,20 @@ impl Serve {
             },
             allow_sync: self.allow_sync,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .max_blocking_threads(THREADS_MAX)
-            .enable_all()
-            .build()
-            .map_err(|source| Error::io("cannot start the server's threads", source))?;
-        let ended = runtime.block_on(async {
-            let server = Server::bind(Arc::new(Door::of(&store, options)?))
-                .await
-                .map_err(|error| Error::usage(error.to_string()))?;
-            let stop = stop_signal()?;
-            if !server.address().ip().is_loopback() {
-                note(format!("everybody who reaches {} can read and change this store", server.address()));
+        serve_until_stopped(&store, options, |address| {
+            if !address.ip().is_loopback() {
+                note(format!("everybody who reaches {address} can read and change this store"));
             }
             if output.is_json() {
-                output.document_line(&json!({ "address": server.address().to_string() }))?;
+                output.document_line(&json!({ "address": address.to_string() }))?;
                 output.flush()?;
             } else {
-                let (store, address) = (self.store.display(), server.address());
+                let store = self.store.display();
                 output.line(format!("Serving {store} on http://{address}: point MLflow clients at it with"))?;
                 output.line_now(format!("  export MLFLOW_TRACKING_URI=http://{address}"))?;
             }
-            Ok::<_, Error>(server.run(stop).await)
-        });
-        // A client that keeps its connection open does not keep the process alive.
-        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-        match ended? {
-            Ended::Stopped => {
-                // With everything sealed the next start has nothing to replay. A failure here loses nothing: the log
-                // has it.
-                if let Ok(local) = store.local() {
-                    let _sealed = local.engine().flush().and_then(|_| local.engine().seal());
-                }
-                // Handles of open connections keep the store open; this ends it for all of them.
-                match Store::close_all() {
-                    Err(error) if error.is_full() => {
-                        note(format!("{error}. The index was not brought up to date; the next start does it"))
-                    }
-                    closed => closed?,
-                }
-                Ok(Answer::Yes)
-            }
-            Ended::StoreFailed(cause) => Err(Error::Store(runlode::Error::Poisoned { cause })),
-        }
+            Ok(())
+        })
     }
 
     fn address(&self) -> Result<SocketAddr> {
@@ -168,6 +139,46 @@ impl Serve {
             .to_socket_addrs()
             .map_err(|error| cannot(error.to_string()))?;
         found.next().ok_or_else(|| cannot("it has no address".to_owned()))
+    }
+}
+
+/// Serves a store until it is told to stop, and closes it. `begun` is called once the server listens.
+pub(crate) fn serve_until_stopped(
+    store: &Store,
+    options: ServeOptions,
+    begun: impl FnOnce(SocketAddr) -> Result<()>,
+) -> Result<Answer> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(THREADS_MAX)
+        .enable_all()
+        .build()
+        .map_err(|source| Error::io("cannot start the server's threads", source))?;
+    let ended = runtime.block_on(async {
+        let server =
+            Server::bind(Arc::new(Door::of(store, options)?)).await.map_err(|error| Error::usage(error.to_string()))?;
+        let stop = stop_signal()?;
+        begun(server.address())?;
+        Ok::<_, Error>(server.run(stop).await)
+    });
+    // A client that keeps its connection open does not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match ended? {
+        Ended::Stopped => {
+            // With everything sealed the next start has nothing to replay. A failure here loses nothing: the log
+            // has it.
+            if let Ok(local) = store.local() {
+                let _sealed = local.engine().flush().and_then(|_| local.engine().seal());
+            }
+            // Handles of open connections keep the store open; this ends it for all of them.
+            match Store::close_all() {
+                Err(error) if error.is_full() => {
+                    note(format!("{error}. The index was not brought up to date; the next start does it"))
+                }
+                closed => closed?,
+            }
+            Ok(Answer::Yes)
+        }
+        Ended::StoreFailed(cause) => Err(Error::Store(runlode::Error::Poisoned { cause })),
     }
 }
 

@@ -214,7 +214,7 @@ fn named(spot: Spot) -> ApiResult<Spot> {
     Ok(Spot { path: spot.path.named()?, ..spot })
 }
 
-async fn file_of_run(door: Arc<Door>, request: HttpRequest<Body>) -> Response<Body> {
+pub(super) async fn file_of_run(door: Arc<Door>, request: HttpRequest<Body>) -> Response<Body> {
     let spot = (|| {
         let fields = fields(request.uri());
         let path = asked_path(&fields, "path")?;

@@ -12,12 +12,14 @@ mod logged_models;
 mod metrics;
 mod model_versions;
 mod native;
-pub(crate) mod pages;
+mod pages;
 mod registered_models;
 mod runs;
 mod search;
 pub(crate) mod server_info;
 mod sync;
+mod ui;
+mod v1;
 
 pub(crate) use runs::info_answer as run_info_answer;
 
@@ -39,6 +41,7 @@ pub(crate) fn all() -> Vec<Route> {
         absent::routes(),
         graphql::routes(),
         native::routes(),
+        v1::routes(),
         sync::routes(),
         artifacts::routes(),
     ]
@@ -47,7 +50,7 @@ pub(crate) fn all() -> Vec<Route> {
 
 /// All endpoints that a server has.
 pub(crate) fn served(door: &Door) -> Vec<Route> {
-    if door.options.serve_ui { [all(), pages::routes()].concat() } else { all() }
+    if door.options.serve_ui { [all(), pages::routes(), ui::routes()].concat() } else { all() }
 }
 
 /// Every endpoint of whole requests with these bytes as its body, and as its query. Nothing may panic, and nothing be answered by a 500.

@@ -1,4 +1,4 @@
-//! MLflow's web pages: `index.html` at `/`, everything else below `/static-files/`.
+//! MLflow's web pages: `index.html` at `/`, everything else below `/static-files/`. Without them Runlode's own are at `/`.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, Response, header};
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 
 use crate::answer::{error_response, no_endpoint};
@@ -26,20 +26,10 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Redirects from the prefix without a slash to the pages.
-pub(crate) fn to_prefix(prefix: &str) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
-    if let Ok(place) = HeaderValue::try_from(format!("{prefix}/")) {
-        response.headers_mut().insert(header::LOCATION, place);
-    }
-    response
-}
-
 async fn index(door: Arc<Door>, request: Request<Body>) -> Response<Body> {
     let folder = match door.pages.folder().await {
         Ok(folder) => folder,
-        Err(why) => return without_pages(&why),
+        Err(_) => return super::ui::at_root(&request),
     };
     match open(folder.join("index.html")).await {
         Ok(found) => {
@@ -103,17 +93,14 @@ fn is_no_page(kind: ErrorKind) -> bool {
     matches!(kind, NotFound | NotADirectory | InvalidFilename | InvalidInput)
 }
 
-/// The page that says how to get the pages.
+/// The page that says why there are no pages.
 fn without_pages(why: &str) -> Response<Body> {
     let why = why.replace('&', "&amp;").replace('<', "&lt;");
     let page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Runlode</title>\n<style>\nbody {{ \
-         font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em; }}\npre {{ \
-         background: #f2f2f2; padding: 1em; }}\n</style>\n<h1>Runlode is running</h1>\n<p>It answers MLflow's \
-         clients. To see runs and models here it shows MLflow's own web pages, and {why}.</p>\n<p>Install them \
-         where the server runs, then load this page again:</p>\n<pre>python3 -m venv mlflow-pages && \
-         mlflow-pages/bin/pip install 'mlflow>=3.11,<3.18'</pre>\n<p>and start the server with <code>--ui \
-         mlflow-pages</code>, or from within the environment.</p>\n</html>\n"
+         font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em; }}\n</style>\n\
+         <h1>Runlode is running</h1>\n<p>It answers MLflow's clients. To see runs and models here it shows MLflow's \
+         own web pages, and {why}.</p>\n<p>Runlode's own pages are at <a href=\"runlode/\">runlode/</a>.</p>\n</html>\n"
     );
     let mut response = Response::new(Body::from(page));
     let headers = response.headers_mut();

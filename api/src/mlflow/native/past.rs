@@ -1,9 +1,10 @@
-//! Runs and metrics at a moment of the past.
+//! Runs, metrics and the registry at a moment of the past.
 
 use std::sync::Arc;
 
 use crate::engine::HistoryQuery;
-use crate::mlflow::entity::{Dataset, DatasetInput, Metric, Run};
+use crate::experiment::own_tags;
+use crate::mlflow::entity::{Dataset, DatasetInput, Metric, ModelVersion, RegisteredModel, Run};
 use crate::mlflow::error::ApiResult;
 use crate::mlflow::{MetricColumns, Mlflow};
 use crate::{AsOf, Lifecycle};
@@ -28,7 +29,66 @@ pub struct PastHistory {
     pub more: bool,
 }
 
+/// The registry as it was at a position.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PastRegistry {
+    /// The position.
+    pub position: u64,
+    /// Models by name, without their versions.
+    pub models: Vec<RegisteredModel>,
+    /// Their versions with aliases, by model and number.
+    pub versions: Vec<ModelVersion>,
+}
+
 impl Mlflow {
+    /// The registry at a moment of the past: all models, or those of one name at that moment. Models and versions that
+    /// were deleted since are there; those that did not exist yet are not.
+    ///
+    /// # Errors
+    /// Those of reading.
+    ///
+    /// ```
+    /// use runlode::{AsOf, VersionSpec};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let fraud = store.create_registered_model("fraud")?;
+    /// fraud.create_version(VersionSpec::from_source("s3://models/a"))?;
+    /// let calls = store.mlflow();
+    /// let before = calls.positions()?.published;
+    /// calls.set_registered_model_alias("fraud", "champion", "1")?;
+    /// let past = calls.registry_as_of(Some("fraud"), AsOf::Position(before))?;
+    /// assert_eq!((past.models[0].aliases.len(), past.versions.len()), (0, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn registry_as_of(&self, name: Option<&str>, at: AsOf) -> ApiResult<PastRegistry> {
+        let snapshot = self.entities()?;
+        let past = snapshot.as_of(at)?;
+        let mut out = PastRegistry { position: past.position().0, ..PastRegistry::default() };
+        for (id, now) in snapshot.registered_models()? {
+            self.check_waiting()?;
+            let Some(state) = past.registered_model(id)?.filter(|state| !state.deleted) else { continue };
+            if name.is_some_and(|name| name != state.name && name != now.name) {
+                continue;
+            }
+            out.models.push(RegisteredModel {
+                name: state.name.clone(),
+                creation_timestamp: state.creation_time_ms,
+                last_updated_timestamp: state.last_updated_time_ms,
+                description: state.description.clone(),
+                latest_versions: Vec::new(),
+                tags: own_tags(&state.tags),
+                aliases: state.aliases.clone(),
+            });
+            for &number in &state.versions {
+                if let Some(version) = past.model_version(id, number)?.filter(|version| !version.deleted) {
+                    out.versions.push(self.version_entity(&state, number, &version, true));
+                }
+            }
+        }
+        Ok(out)
+    }
+
     /// A run at a moment of the past, deleted ones included.
     ///
     /// # Errors

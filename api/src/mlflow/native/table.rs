@@ -8,6 +8,8 @@
 //! | `params.KEY`, `tags.KEY` | text |
 //! | `metrics.*`, `params.*`, `tags.*` | all keys that the found runs have, by name |
 //!
+//! [`Mlflow::run_window`] answers some rows of a long table, now or at a moment of the past.
+//!
 //! What is not asked for is not read: without a `metrics` column no series is looked at.
 
 use std::collections::BTreeMap;
@@ -21,7 +23,7 @@ use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{Tag, View};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::search::holds_metric;
-use crate::{ExperimentId, ExperimentState, Lifecycle, RunId, RunState, Snapshot, Stats};
+use crate::{AsOf, ExperimentId, ExperimentState, Lifecycle, PastView, Result, RunId, RunState, Snapshot, Stats};
 
 /// A search for runs, and the columns to return.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -82,6 +84,70 @@ pub struct RunColumns {
     pub rows: u64,
     /// Columns of that many rows.
     pub columns: Vec<RunColumn>,
+}
+
+/// Some rows of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WindowQuery {
+    /// The table; its limit is the number of rows.
+    pub table: RunsQuery,
+    /// Rows before the first one.
+    pub offset: u64,
+    /// Moment of the past to read; `None`: now.
+    pub at: Option<AsOf>,
+}
+
+/// Some rows of a table, and the length of the whole table.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RunWindow {
+    /// Number of runs that match.
+    pub total: u64,
+    /// The rows.
+    pub table: RunColumns,
+}
+
+/// A reader of runs: the store now, or as it was.
+trait Rows {
+    fn run(&self, id: RunId) -> Result<Option<(Arc<RunState>, Option<Lifecycle>)>>;
+    fn stats(&self, id: RunId, key: &str) -> Result<Option<Stats>>;
+    fn count(&self, id: RunId, key: &str) -> Result<u64>;
+    fn latest(&self, id: RunId) -> Result<Vec<(Arc<str>, Stats)>>;
+}
+
+impl Rows for Snapshot {
+    fn run(&self, id: RunId) -> Result<Option<(Arc<RunState>, Option<Lifecycle>)>> {
+        Ok(Self::run(self, id)?.map(|state| (state, None)))
+    }
+
+    fn stats(&self, id: RunId, key: &str) -> Result<Option<Stats>> {
+        Self::stats(self, id, key)
+    }
+
+    fn count(&self, id: RunId, key: &str) -> Result<u64> {
+        self.count_exact(id, key)
+    }
+
+    fn latest(&self, id: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
+        Self::latest(self, id)
+    }
+}
+
+impl Rows for PastView<'_> {
+    fn run(&self, id: RunId) -> Result<Option<(Arc<RunState>, Option<Lifecycle>)>> {
+        Ok(PastView::run(self, id)?.map(|(state, lifecycle)| (Arc::new(state), Some(lifecycle))))
+    }
+
+    fn stats(&self, id: RunId, key: &str) -> Result<Option<Stats>> {
+        PastView::stats(self, id, key)
+    }
+
+    fn count(&self, id: RunId, key: &str) -> Result<u64> {
+        Ok(PastView::stats(self, id, key)?.map_or(0, |stats| stats.count_raw))
+    }
+
+    fn latest(&self, id: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
+        PastView::latest(self, id)
+    }
 }
 
 const ALL: &[&str] = &[
@@ -342,6 +408,69 @@ impl Mlflow {
         }
         let snapshot = self.snapshot()?;
         let experiments = self.named_experiments(&snapshot, query.experiments.as_deref())?;
+        let search = self.search_of(&snapshot, &experiments, query, limit)?;
+        let runs = self.search_page(&snapshot, &search)?.runs;
+        self.columns_of(&snapshot, &snapshot, &experiments, &runs, query, snapshot.position().0)
+    }
+
+    /// Some rows of the table of runs, now or at a moment of the past, and the number of all rows.
+    ///
+    /// # Errors
+    /// As [`Mlflow::run_columns`].
+    ///
+    /// ```
+    /// use runlode::mlflow::{RunsQuery, WindowQuery};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// for name in ["a", "b", "c"] {
+    ///     store.experiment("digits")?.create_run(runlode::RunSpec::named(name))?;
+    /// }
+    /// let table = RunsQuery { limit: 1, order_by: vec!["name".into()], ..RunsQuery::default() };
+    /// let window = store.mlflow().run_window(&WindowQuery { table, offset: 1, at: None })?;
+    /// assert_eq!((window.total, window.table.rows), (3, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn run_window(&self, query: &WindowQuery) -> ApiResult<RunWindow> {
+        let snapshot = self.snapshot()?;
+        let table = &query.table;
+        let experiments = self.named_experiments(&snapshot, table.experiments.as_deref())?;
+        let search = self.search_of(&snapshot, &experiments, table, usize::MAX)?;
+        let past = query.at.map(|at| snapshot.as_of(at)).transpose()?;
+        let runs = match &past {
+            Some(past) => past.search(&search)?.runs,
+            None => self.search_page(&snapshot, &search)?.runs,
+        };
+        let start = usize::try_from(query.offset).unwrap_or(usize::MAX).min(runs.len());
+        let rows = usize::try_from(table.limit).unwrap_or(usize::MAX).min(runs.len() - start);
+        let shown = &runs[start..start + rows];
+        let table = match &past {
+            Some(past) => self.columns_of(&snapshot, past, &experiments, shown, table, past.position().0)?,
+            None => self.columns_of(&snapshot, &snapshot, &experiments, shown, table, snapshot.position().0)?,
+        };
+        Ok(RunWindow { total: runs.len() as u64, table })
+    }
+
+    fn search_of(
+        &self,
+        snapshot: &Snapshot,
+        experiments: &[ExperimentId],
+        query: &RunsQuery,
+        limit: usize,
+    ) -> ApiResult<SearchQuery> {
+        self.runs_query(snapshot, experiments.to_vec(), &query.filter, &query.order_by, query.view, limit)
+    }
+
+    /// The asked columns of these runs, as `rows` reads them.
+    fn columns_of(
+        &self,
+        snapshot: &Snapshot,
+        rows: &dyn Rows,
+        experiments: &[ExperimentId],
+        runs: &[RunId],
+        query: &RunsQuery,
+        position: u64,
+    ) -> ApiResult<RunColumns> {
         let all: Vec<String>;
         let names = match &query.columns {
             Some(names) => names,
@@ -350,32 +479,27 @@ impl Mlflow {
                 &all
             }
         };
-        let (mut wants, mut building) = plan(names, &snapshot, &experiments)?;
-        let search: SearchQuery =
-            self.runs_query(&snapshot, experiments, &query.filter, &query.order_by, query.view, limit)?;
-        let page = self.search_page(&snapshot, &search)?;
+        let (mut wants, mut building) = plan(names, snapshot, experiments)?;
         let mut known: BTreeMap<ExperimentId, Arc<ExperimentState>> = BTreeMap::new();
         let mut row = 0;
-        for id in page.runs {
-            let Some(state) = snapshot.run(id)? else { continue };
+        for &id in runs {
+            self.check_waiting()?;
+            let Some((state, lifecycle)) = rows.run(id)? else { continue };
             let experiment = match known.entry(state.experiment) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(slot) => slot.insert(self.experiment_state(&snapshot, state.experiment)?),
+                Entry::Vacant(slot) => slot.insert(self.experiment_state(snapshot, state.experiment)?),
             };
-            self.put_row(&snapshot, id, &state, experiment, row, &mut wants, &mut building)?;
+            let lifecycle = lifecycle.unwrap_or_else(|| state.lifecycle_in(experiment));
+            self.put_row(rows, (id, &*state, &**experiment, lifecycle), row, &mut wants, &mut building)?;
             row += 1;
         }
-        let columns = in_order(wants, building, row);
-        Ok(RunColumns { position: snapshot.position().0, rows: row as u64, columns })
+        Ok(RunColumns { position, rows: row as u64, columns: in_order(wants, building, row) })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what is read, where it is written")]
     fn put_row(
         &self,
-        snapshot: &Snapshot,
-        id: RunId,
-        state: &RunState,
-        experiment: &ExperimentState,
+        rows: &dyn Rows,
+        (id, state, experiment, lifecycle): (RunId, &RunState, &ExperimentState, Lifecycle),
         row: usize,
         wants: &mut [Want],
         building: &mut Vec<Building>,
@@ -384,13 +508,13 @@ impl Mlflow {
             match want {
                 Want::Attribute(kind, at) => {
                     if let Some(column) = building.get_mut(*at) {
-                        self.put_attribute(*kind, id, state, experiment, row, column);
+                        self.put_attribute(*kind, (id, state, experiment, lifecycle), row, column);
                     }
                 }
                 Want::Metric { key, aggregate, at } => {
-                    if let (Some(stats), Some(column)) = (snapshot.stats(id, key)?, building.get_mut(*at)) {
+                    if let (Some(stats), Some(column)) = (rows.stats(id, key)?, building.get_mut(*at)) {
                         if *aggregate == Some(Aggregate::Count) {
-                            column.put_whole(row, snapshot.count_exact(id, key)? as i64);
+                            column.put_whole(row, rows.count(id, key)? as i64);
                         } else {
                             put_metric(&stats, *aggregate, row, column);
                         }
@@ -407,7 +531,7 @@ impl Mlflow {
                     }
                 }
                 Want::EveryMetric(every) => {
-                    for (key, stats) in snapshot.latest(id)? {
+                    for (key, stats) in rows.latest(id)? {
                         let at = every.column(&key, building, "metrics", Cells::number);
                         if let Some(column) = building.get_mut(at) {
                             put_metric(&stats, None, row, column);
@@ -438,9 +562,7 @@ impl Mlflow {
     fn put_attribute(
         &self,
         kind: Attribute,
-        id: RunId,
-        state: &RunState,
-        experiment: &ExperimentState,
+        (id, state, experiment, lifecycle): (RunId, &RunState, &ExperimentState, Lifecycle),
         row: usize,
         column: &mut Building,
     ) {
@@ -451,8 +573,7 @@ impl Mlflow {
             Attribute::UserId => column.put_text(row, &state.user_id),
             Attribute::Status => column.put_text(row, state.status.into()),
             Attribute::Lifecycle => {
-                let active = state.lifecycle_in(experiment) == Lifecycle::Active;
-                column.put_text(row, if active { "active" } else { "deleted" });
+                column.put_text(row, if lifecycle == Lifecycle::Active { "active" } else { "deleted" });
             }
             Attribute::ArtifactUri => column.put_text(row, &self.info(id, state, experiment).artifact_uri),
             Attribute::StartTime => column.put_whole(row, state.start_time_ms),

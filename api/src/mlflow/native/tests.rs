@@ -3,7 +3,7 @@
 use super::*;
 use crate::mlflow::entity::View;
 use crate::mlflow::{NewMetric, NewRun, Settings};
-use crate::{LocalStore, Lsn};
+use crate::{LocalStore, Lsn, RunStatus};
 
 struct Fixture {
     _dir: tempfile::TempDir,
@@ -141,4 +141,73 @@ fn the_past_of_a_run_and_of_its_metrics() {
     let changes = mlflow.entity_changes(&EntityName::Run(runs[2].clone())).unwrap();
     assert!(changes.changes.last().unwrap().changes.iter().any(|line| line.contains("-> late")));
     assert!(mlflow.entity_changes(&EntityName::RegisteredModel("none".to_owned())).is_err());
+}
+
+/// Whatever a table, a curve and the registry answered at a position, they answer as of that position for ever.
+#[test]
+fn the_past_answers_as_it_did_when_it_was_now() {
+    let Fixture { _dir, mlflow, .. } = fixture();
+    let experiment = mlflow.create_experiment("letters", None, &[]).unwrap();
+    let filters = [
+        "",
+        "metrics.loss < 2.5",
+        "params.lr = '0.1' or tags.kind = 'b'",
+        "metrics.loss.max > 3",
+        "status = 'FINISHED'",
+    ];
+    let orders: [&[&str]; 4] = [&[], &["metrics.loss"], &["params.lr DESC", "name"], &["metrics.loss.max DESC"]];
+    let columns =
+        ["run_id", "run_name", "status", "lifecycle", "metrics.loss", "metrics.loss.max", "params.lr", "tags.kind"];
+    let ask = |at: Option<AsOf>| {
+        let mut answers = Vec::new();
+        for (filter, order) in filters.iter().flat_map(|filter| orders.iter().map(move |order| (filter, order))) {
+            for view in [View::ActiveOnly, View::DeletedOnly, View::All] {
+                let table = RunsQuery {
+                    experiments: Some(vec![experiment.clone()]),
+                    filter: (*filter).to_owned(),
+                    order_by: order.iter().map(|key| (*key).to_owned()).collect(),
+                    view,
+                    limit: 2,
+                    columns: Some(columns.iter().map(|name| (*name).to_owned()).collect()),
+                };
+                answers.push(mlflow.run_window(&WindowQuery { table, offset: 1, at }).unwrap());
+            }
+        }
+        answers
+    };
+    let mut known = Vec::new();
+    let mut runs: Vec<String> = Vec::new();
+    for step in 0..12 {
+        // Two runs each time.
+        let first = (step / 6) as usize * 2;
+        match step % 6 {
+            0 | 1 => {
+                let name = format!("run {step}");
+                let new = NewRun {
+                    experiment_id: Some(&experiment),
+                    run_name: Some(&name),
+                    start_time: step,
+                    ..NewRun::default()
+                };
+                runs.push(mlflow.create_run(&new).unwrap().info.run_id);
+            }
+            2 => mlflow.log_param(&runs[first + 1], "lr", ["0.1", "0.2"][first / 2]).unwrap(),
+            3 => mlflow.set_tag(&runs[first], "kind", ["a", "b"][first / 2]).unwrap(),
+            4 => drop(mlflow.update_run(&runs[first], Some(RunStatus::Finished), Some(step), None).unwrap()),
+            _ => mlflow.delete_run(&runs[first]).unwrap(),
+        }
+        if !matches!(step % 6, 5) && step < 5 {
+            for (at, run) in runs.iter().enumerate() {
+                let value = 4.0 - step as f64 + at as f64;
+                mlflow
+                    .log_metric(run, &NewMetric { key: "loss", value, timestamp: step, step, ..NewMetric::default() })
+                    .unwrap();
+            }
+        }
+        known.push((mlflow.positions().unwrap().published, ask(None)));
+    }
+    assert!(known.iter().any(|(_, answers)| answers.iter().any(|window| window.total > 1)), "nothing was found");
+    for (position, then) in &known {
+        assert_eq!(&ask(Some(AsOf::Position(*position))), then, "at {position:?}");
+    }
 }

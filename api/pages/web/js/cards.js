@@ -1,0 +1,137 @@
+/**
+ * Cards of charts, one a key: only those in sight are elements, however many keys there are.
+ */
+
+import { Chart } from "./chart.js";
+import { eachFrame, h, iconButton } from "./dom.js";
+import { exportMenu } from "./export.js";
+import { dialog } from "./popover.js";
+
+const CARD_MIN_PX = 300;
+const CARD_HEIGHT_PX = 232;
+const GAP_PX = 12;
+const SPARE_PX = 200;
+
+export class Cards {
+  /** @param {import("./chart.js").ChartContext} context */
+  constructor(context) {
+    this.context = context;
+    /** @type {string[]} */
+    this.keys = [];
+    /** @type {Map<string, { chart: Chart, element: any }>} */
+    this.cards = new Map();
+    /** The chart in the large view. @type {Chart | null} */
+    this.large = null;
+    this.body = h("div", { class: "cards-body", role: "list", "aria-label": "Charts" });
+    this.element = h("div", { class: "cards", tabindex: -1, on: { scroll: eachFrame(() => this.draw()) } }, this.body);
+    this.sizes = new ResizeObserver(() => this.draw());
+    this.sizes.observe(this.element);
+  }
+
+  destroy() {
+    this.sizes.disconnect();
+    for (const { chart } of this.cards.values()) {
+      chart.destroy();
+    }
+  }
+
+  setKeys(keys) {
+    this.keys = keys;
+    this.draw();
+  }
+
+  /** Charts that are in sight. */
+  *charts() {
+    for (const { chart } of this.cards.values()) {
+      yield chart;
+    }
+    if (this.large) {
+      yield this.large;
+    }
+  }
+
+  /** Draws charts again. Without a key: all. */
+  redraw(keys = null) {
+    for (const chart of this.charts()) {
+      if (!keys || keys.has(chart.key)) {
+        chart.render();
+      }
+    }
+  }
+
+  redrawOver() {
+    for (const chart of this.charts()) {
+      chart.drawOver();
+    }
+  }
+
+  draw() {
+    const width = this.element.clientWidth - 2 * GAP_PX;
+    if (width <= 0) {
+      return;
+    }
+    const columns = Math.max(1, Math.floor((width + GAP_PX) / (CARD_MIN_PX + GAP_PX)));
+    const cardWidth = (width - (columns - 1) * GAP_PX) / columns;
+    const pitch = CARD_HEIGHT_PX + GAP_PX;
+    const rows = Math.ceil(this.keys.length / columns);
+    this.body.style.height = `${rows * pitch + GAP_PX}px`;
+    const top = this.element.scrollTop - SPARE_PX;
+    const bottom = this.element.scrollTop + this.element.clientHeight + SPARE_PX;
+    const first = Math.max(0, Math.floor(top / pitch)) * columns;
+    const end = Math.min(this.keys.length, Math.ceil(bottom / pitch) * columns);
+    const wanted = new Set(this.keys.slice(first, end));
+    for (const [key, card] of this.cards) {
+      if (!wanted.has(key)) {
+        card.chart.destroy();
+        card.element.remove();
+        this.cards.delete(key);
+      }
+    }
+    for (let i = first; i < end; i += 1) {
+      const key = this.keys[i];
+      const card = this.cards.get(key) || this.make(key);
+      const { style } = card.element;
+      style.width = `${cardWidth}px`;
+      style.height = `${CARD_HEIGHT_PX}px`;
+      style.transform = `translate(${GAP_PX + (i % columns) * (cardWidth + GAP_PX)}px, ${GAP_PX + Math.floor(i / columns) * pitch}px)`;
+      card.element.setAttribute("aria-posinset", String(i + 1));
+      card.element.setAttribute("aria-setsize", String(this.keys.length));
+    }
+  }
+
+  make(key) {
+    const chart = new Chart(this.context, key);
+    const element = h(
+      "section",
+      { class: "card", role: "listitem" },
+      h(
+        "div",
+        { class: "card-head" },
+        h("h3", { class: "card-title ellipsis", title: key }, h("bdi", null, key)),
+        h(
+          "div",
+          { class: "card-tools" },
+          iconButton("download", `Export ${key}`, (event) => exportMenu(event.currentTarget, chart), { "aria-haspopup": "menu" }),
+          iconButton("expand", `Enlarge ${key}`, () => this.enlarge(key)),
+        ),
+      ),
+      chart.element,
+    );
+    this.body.append(element);
+    const card = { chart, element };
+    this.cards.set(key, card);
+    return card;
+  }
+
+  enlarge(key) {
+    const chart = new Chart(this.context, key);
+    this.large = chart;
+    const tools = h("div", { class: "row end" }, h("span", { class: "muted grow" }, "Drag or scroll to zoom, double-click for the whole; + − 0 ← →"), iconButton("download", "Export", (event) => exportMenu(event.currentTarget, chart), { "aria-haspopup": "menu" }));
+    const box = dialog(key, h("div", { class: "large-chart" }, chart.element, tools), "wide-dialog");
+    chart.element.focus();
+    box.addEventListener("close", () => {
+      chart.destroy();
+      this.large = null;
+    });
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * Some runs side by side: what differs first, parallel coordinates, scatter, and how params go with a metric.
+ */
+
+import { getColumns } from "./api.js";
+import { ChartPanel } from "./chartpanel.js";
+import { fill, h } from "./dom.js";
+import { correlations, parallelView, scatterView } from "./explore.js";
+import { count, exact, number, time } from "./format.js";
+import { onChange } from "./live.js";
+import { empty, failure, loading, runLink, stateDot, tabs } from "./parts.js";
+import { param, route, setParams } from "./route.js";
+import { rowsOf, runsById, runsParams } from "./runrows.js";
+import { curveColor } from "./theme.js";
+
+const TABLE_RUNS_MAX = 24;
+const ROWS_MAX = 400;
+const MANY_MAX = 10000;
+
+export function comparePage() {
+  const tabBar = h("div");
+  const panel = h("div", { id: "tab-panel", role: "tabpanel", class: "tab-panel" }, loading());
+  const element = h("div", { class: "page compare-page" }, h("header", { class: "page-head" }, h("h1", null, "Compare runs")), tabBar, panel);
+  /** @type {any[]} */
+  let runs = [];
+  let columns = [];
+  let readOf = "";
+  let charts = null;
+
+  async function read() {
+    readOf = `${param("runs")}|${param("at")}|${param("q")}|${param("e")}`;
+    fill(panel, loading());
+    try {
+      const ids = param("runs").split(",").filter(Boolean);
+      const wanted = ["metrics.*", "params.*"];
+      let answer;
+      if (ids.length) {
+        const filter = `run_id IN (${ids.map((id) => `'${id}'`).join(", ")})`;
+        answer = await getColumns("runs", runsParams({ experiments: [], filter, order: [], view: "ALL" }, wanted, 0, ids.length));
+      } else {
+        answer = await getColumns("runs", runsParams({ experiments: route().query.getAll("e"), filter: param("q"), order: [], view: "ACTIVE_ONLY" }, wanted, 0, MANY_MAX));
+      }
+      columns = [...answer.columns.keys()].filter((name) => /^(metrics|params)\./.test(name));
+      runs = rowsOf(answer, columns);
+      if (ids.length) {
+        const place = new Map(ids.map((id, at) => [id, at]));
+        runs.sort((a, b) => place.get(a.id) - place.get(b.id));
+        if (runs.length < ids.length && !param("at")) {
+          // Some are of deleted experiments.
+          const missing = ids.filter((id) => !runs.some((run) => run.id === id));
+          runs.push(...(await runsById(missing, columns)));
+        }
+      }
+      draw();
+    } catch (error) {
+      fill(panel, failure(error, read));
+    }
+  }
+
+  function draw() {
+    document.title = `Compare ${count(runs.length)} runs · Runlode`;
+    const tab = param("tab") || "table";
+    const list = [["table", "Table"], ["charts", "Charts"], ["parallel", "Parallel"], ["scatter", "Scatter"], ["correlation", "Correlation"]];
+    fill(tabBar, tabs("Ways to compare", list, tab, (name) => setParams({ tab: name === "table" ? null : name })));
+    panel.setAttribute("aria-labelledby", `tab-${tab}`);
+    if (charts && tab !== "charts") {
+      charts.destroy();
+      charts = null;
+    }
+    if (!runs.length) {
+      fill(panel, empty("No runs to compare", "Select some in the table of runs."));
+    } else if (tab === "charts") {
+      if (!charts) {
+        charts = new ChartPanel();
+        fill(panel, charts.element);
+      }
+      charts.readRoute();
+      charts.setRuns(runs.slice(0, 100));
+      charts.setKeys(columns.filter((name) => name.startsWith("metrics.")).map((name) => name.slice(8)));
+    } else if (tab === "parallel") {
+      fill(panel, parallelView(runs, columns));
+    } else if (tab === "scatter") {
+      fill(panel, scatterView(runs, columns));
+    } else if (tab === "correlation") {
+      fill(panel, correlations(runs, columns));
+    } else {
+      fill(panel, table());
+    }
+  }
+
+  /** Fields as rows, runs as columns; rows whose values differ first. */
+  function table() {
+    const shown = runs.slice(0, TABLE_RUNS_MAX);
+    const rows = columns.map((name) => {
+      const values = shown.map((run) => run.cells[name]);
+      const there = values.filter((value) => value !== null);
+      const differs = there.length !== values.length || there.some((value) => value !== there[0] && !(Number.isNaN(value) && Number.isNaN(there[0])));
+      return { name, values, differs };
+    });
+    const different = rows.filter((row) => row.differs);
+    const same = rows.filter((row) => !row.differs);
+    const list = param("same") ? [...different, ...same] : different;
+    const line = (row) => {
+      const [kind, key] = row.name.split(/\.(.*)/s);
+      const numbers = row.values.filter((value) => typeof value === "number" && Number.isFinite(value));
+      const [least, greatest] = [Math.min(...numbers), Math.max(...numbers)];
+      return h(
+        "tr",
+        { class: row.differs ? "" : "same" },
+        h("th", { scope: "row" }, h("span", { class: "muted kind" }, kind === "metrics" ? "metric" : "param"), " ", h("bdi", null, key)),
+        row.values.map((value) => {
+          if (typeof value !== "number") {
+            return h("td", { class: "break" }, value === null ? h("span", { class: "muted" }, "–") : h("bdi", null, value));
+          }
+          const part = greatest > least ? (value - least) / (greatest - least) : 0;
+          return h("td", { class: "right bar-cell", title: exact(value) }, greatest > least ? h("span", { class: "bar", style: { width: `${Math.round(part * 100)}%` }, "aria-hidden": "true" }) : null, h("span", null, number(value)));
+        }),
+      );
+    };
+    return h(
+      "div",
+      null,
+      h("div", { class: "row" },
+        same.length === 0 ? null : h("label", { class: "choice" }, h("input", { type: "checkbox", ...(param("same") ? { checked: true } : {}), on: { change: (event) => setParams({ same: event.target.checked ? 1 : null }, true) } }), `Show the ${count(same.length)} equal fields too`),
+        runs.length > TABLE_RUNS_MAX ? h("span", { class: "muted" }, `The first ${TABLE_RUNS_MAX} of ${count(runs.length)} runs; the other tabs show all.`) : null),
+      h(
+        "div",
+        { class: "table-scroll", tabindex: 0, role: "region", "aria-label": "Fields of the runs" },
+        h(
+          "table",
+          { class: "plain-table compare-table" },
+          h("thead", null, h("tr", null, h("th", { scope: "col" }, "Field"), shown.map((run, at) => h("th", { scope: "col" }, h("span", { class: "row" }, h("span", { class: "swatch", style: { background: curveColor(at) } }), stateDot(run), h("span", { class: "ellipsis head-name" }, runLink(run.id, run.name)))))),
+            h("tr", { class: "muted" }, h("th", { scope: "row" }, "Started"), shown.map((run) => h("td", null, time(run.start))))),
+          h("tbody", null, list.slice(0, ROWS_MAX).map(line)),
+        ),
+      ),
+      list.length ? null : empty("Nothing differs"),
+      list.length > ROWS_MAX ? h("p", { class: "muted" }, `${count(list.length - ROWS_MAX)} more fields`) : null,
+    );
+  }
+
+  const end = onChange((change) => charts && !param("at") && charts.change(change));
+  return {
+    element,
+    update() {
+      if (readOf !== `${param("runs")}|${param("at")}|${param("q")}|${param("e")}`) {
+        read();
+      } else if (runs.length) {
+        draw();
+      }
+    },
+    destroy() {
+      end();
+      if (charts) {
+        charts.destroy();
+      }
+    },
+    keys: {},
+  };
+}

@@ -1,0 +1,176 @@
+/**
+ * Columns of the table of runs: what they show, and the box in which they are chosen.
+ */
+
+import { h, icon } from "./dom.js";
+import { duration, exact, number, time, wholeTime } from "./format.js";
+import { stateDot } from "./parts.js";
+import { popover } from "./popover.js";
+import { href } from "./route.js";
+
+const METRICS = 4;
+const PARAMS = 3;
+const CHOICES_MAX = 300;
+const ENDS = [["", "last"], [".min", "min"], [".max", "max"], [".first", "first"]];
+
+/** Columns that are shown before anybody chooses: start, and some keys that most runs have. */
+export function defaultColumns(keys) {
+  const most = (list, count) =>
+    [...list].filter(([key]) => !key.startsWith("system/")).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, count).map(([key]) => key);
+  return [
+    "start_time",
+    "duration",
+    ...most(keys.metrics, METRICS).map((key) => `metrics.${key}`),
+    ...most(keys.params, PARAMS).map((key) => `params.${key}`),
+  ];
+}
+
+const LABELS = { start_time: "Started", duration: "Duration", user_id: "User", experiment_id: "Experiment", end_time: "Ended", run_id: "Run id", status: "Status" };
+
+/** The title of a column. */
+export function columnLabel(id, keys) {
+  if (LABELS[id]) {
+    return LABELS[id];
+  }
+  const [kind, key] = id.split(/\.(.*)/s);
+  if (kind === "metrics" && !keys.metrics.some(([known]) => known === key)) {
+    const end = /^(.*)\.(min|max|first|count)$/.exec(key);
+    return end ? `${end[1]} (${end[2]})` : key;
+  }
+  return key || id;
+}
+
+function isNumber(id) {
+  return id.startsWith("metrics.") || id === "duration";
+}
+
+/** The key of a column in an order: names that are no plain words are quoted. */
+export function orderKey(id) {
+  const [kind, key] = id.split(/\.(.*)/s);
+  if (!key) {
+    return id;
+  }
+  const end = kind === "metrics" ? /^(.*)(\.(?:min|max|first|count))$/.exec(key) : null;
+  const name = end ? end[1] : key;
+  return `${kind}.\`${name}\`${end ? end[2] : ""}`;
+}
+
+function setText(cell, text, title = "") {
+  if (cell.textContent !== text) {
+    cell.textContent = text;
+  }
+  cell.title = title;
+}
+
+/**
+ * @param {string[]} ids
+ * @param {any} keys
+ * @param {{ isShown: (id: string) => string | null, isSelected: (id: string) => boolean, toggle: (row: any, event: any) => void }} marks
+ * @returns {import("./grid.js").GridColumn[]}
+ */
+export function gridColumns(ids, keys, marks) {
+  const name = {
+    id: "run_name",
+    label: "Run",
+    width: 240,
+    draw(cell, row) {
+      const color = marks.isShown(row.id);
+      let parts = cell.parts;
+      if (!parts) {
+        const box = h("button", { type: "button", class: "mark", role: "checkbox", on: { click: (event) => { event.stopPropagation(); marks.toggle(cell.row, event); } } });
+        const link = h("a", { class: "run-name ellipsis" });
+        const dot = h("span", { class: "cell-dot" });
+        cell.replaceChildren(box, dot, link);
+        parts = cell.parts = { box, link, dot };
+      }
+      cell.row = row;
+      parts.box.style.background = color || "transparent";
+      parts.box.style.borderColor = color || "";
+      parts.box.setAttribute("aria-checked", String(Boolean(marks.isSelected(row.id))));
+      parts.box.setAttribute("aria-label", `Select ${row.name}`);
+      parts.link.href = href(["run", row.id]);
+      parts.link.title = row.name;
+      parts.link.replaceChildren(...(row.parent ? [h("span", { class: "muted", title: "Nested run" }, "↳ ")] : []), h("bdi", null, row.name || "(no name)"));
+      parts.dot.replaceChildren(stateDot(row));
+    },
+  };
+  const others = ids.map((id) => {
+    const right = isNumber(id);
+    const kind = id.split(".")[0];
+    return {
+      id,
+      label: columnLabel(id, keys),
+      title: id,
+      right,
+      width: id === "start_time" || id === "end_time" ? 150 : kind === "metrics" ? 112 : id === "duration" ? 104 : 124,
+      draw(cell, row) {
+        if (id === "start_time" || id === "end_time") {
+          const ms = id === "start_time" ? row.start : row.end;
+          setText(cell, time(ms), wholeTime(ms));
+        } else if (id === "duration") {
+          const end = row.end ?? (row.status === "RUNNING" && row.liveness !== "lost" ? Date.now() : null);
+          setText(cell, row.start !== null && end !== null ? duration(end - row.start) : "");
+        } else {
+          const value = id in row.cells ? row.cells[id] : row[{ run_id: "id", status: "status", experiment_id: "experiment" }[id]];
+          if (typeof value === "number") {
+            setText(cell, number(value), exact(value));
+          } else {
+            setText(cell, value ?? "", value ?? "");
+          }
+        }
+      },
+    };
+  });
+  return [name, ...others];
+}
+
+/** The box in which columns are chosen. */
+export function columnsBox(anchor, keys, chosen, apply) {
+  const all = [
+    ...["start_time", "duration", "end_time", "user_id", "experiment_id", "status", "run_id"].map((id) => [id, LABELS[id], ""]),
+    ...keys.metrics.map(([key, runs]) => [`metrics.${key}`, key, runs]),
+    ...keys.params.map(([key, runs]) => [`params.${key}`, key, runs]),
+    ...keys.tags.map(([key, runs]) => [`tags.${key}`, key, runs]),
+  ];
+  let now = [...chosen];
+  const list = h("div", { class: "choices", role: "group", "aria-label": "Columns" });
+  const search = h("input", { type: "search", class: "wide", placeholder: "Search metrics, params, tags", "aria-label": "Search columns", on: { input: show } });
+  function set(id, on) {
+    now = on ? [...now, id] : now.filter((one) => one !== id);
+    apply(now);
+  }
+  function choice(id, label, note) {
+    const box = h("input", { type: "checkbox", on: { change: (event) => set(id, event.target.checked) } });
+    box.checked = now.includes(id);
+    return h("label", { class: "choice" }, box, h("span", { class: "grow ellipsis", title: id }, h("bdi", null, label)), h("span", { class: "muted" }, note));
+  }
+  function show() {
+    const low = search.value.toLowerCase();
+    const found = all.filter(([id]) => !low || id.toLowerCase().includes(low));
+    const parts = [];
+    let kind = "";
+    for (const [id, label, runs] of found.slice(0, CHOICES_MAX)) {
+      const own = id.includes(".") ? id.split(".")[0] : "attributes";
+      if (own !== kind) {
+        kind = own;
+        parts.push(h("div", { class: "choices-title" }, own[0].toUpperCase() + own.slice(1)));
+      }
+      if (own === "metrics") {
+        const ends = ENDS.map(([end, word]) => {
+          const column = id + end;
+          const button = h("button", { type: "button", class: "chip", "aria-pressed": String(now.includes(column)), on: { click: () => { set(column, !now.includes(column)); button.setAttribute("aria-pressed", String(now.includes(column))); } } }, word);
+          return button;
+        });
+        parts.push(h("div", { class: "choice" }, h("span", { class: "grow ellipsis", title: id }, h("bdi", null, label)), ends));
+      } else {
+        parts.push(choice(id, label, runs));
+      }
+    }
+    if (found.length > CHOICES_MAX) {
+      parts.push(h("p", { class: "muted" }, `${found.length - CHOICES_MAX} more; search for them`));
+    }
+    list.replaceChildren(...parts);
+  }
+  show();
+  popover(anchor, h("div", { class: "stack columns-box" }, h("div", { class: "row" }, icon("search"), search), list), "Columns");
+}

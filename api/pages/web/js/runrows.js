@@ -1,0 +1,180 @@
+/**
+ * Rows of the table of runs, read in parts as they come into sight.
+ */
+
+import { getColumns } from "./api.js";
+
+/**
+ * @typedef {object} RunRow
+ * @property {string} id
+ * @property {string} name
+ * @property {string} status
+ * @property {string} liveness
+ * @property {boolean} deleted
+ * @property {number | null} start
+ * @property {number | null} end
+ * @property {string} experiment
+ * @property {string | null} parent
+ * @property {Record<string, any>} cells by column
+ */
+
+const PAGE_ROWS = 200;
+const PAGES_MAX = 40;
+const PARENT = "tags.mlflow.parentRunId";
+const FIXED = ["run_id", "run_name", "status", "liveness", "lifecycle", "start_time", "end_time", "experiment_id", PARENT];
+
+/** @returns {RunRow[]} */
+export function rowsOf({ header, columns }, asked) {
+  const column = (name) => columns.get(name);
+  const rows = [];
+  for (let at = 0; at < header.rows; at += 1) {
+    const of = (name) => (column(name) ? column(name).at(at) : null);
+    const cells = {};
+    for (const name of asked) {
+      cells[name] = of(name);
+    }
+    rows.push({
+      id: of("run_id"),
+      name: of("run_name"),
+      status: of("status"),
+      liveness: of("liveness") || "",
+      deleted: of("lifecycle") === "deleted",
+      start: of("start_time"),
+      end: of("end_time"),
+      experiment: of("experiment_id"),
+      parent: of(PARENT),
+      cells,
+    });
+  }
+  return rows;
+}
+
+/** Parameters of a request for runs. */
+export function runsParams(query, columns, offset, limit) {
+  return {
+    experiment_id: query.experiments,
+    filter: query.filter,
+    order_by: query.order,
+    view: query.view,
+    column: [...FIXED, ...columns],
+    offset: offset || undefined,
+    limit,
+  };
+}
+
+export class RunRows {
+  /**
+   * @param {{ experiments: string[], filter: string, order: string[], view: string }} query
+   * @param {string[]} columns
+   * @param {{ loaded: (first: boolean) => void, failed: (error: any) => void }} calls
+   */
+  constructor(query, columns, calls) {
+    this.query = query;
+    this.columns = columns.filter((name) => !FIXED.includes(name) && name !== "duration");
+    this.calls = calls;
+    this.total = 0;
+    this.position = 0;
+    /** @type {Map<number, RunRow[]>} */
+    this.pages = new Map();
+    this.reading = new Set();
+    this.old = new Set();
+    this.stopped = new AbortController();
+  }
+
+  stop() {
+    this.stopped.abort();
+  }
+
+  /** @returns {RunRow | null} */
+  row(index) {
+    const page = this.pages.get(Math.floor(index / PAGE_ROWS));
+    return (page && page[index % PAGE_ROWS]) || null;
+  }
+
+  /** Rows from the first one, as far as they are here. */
+  first(count) {
+    const list = [];
+    for (let at = 0; at < Math.min(count, this.total); at += 1) {
+      const row = this.row(at);
+      if (row) {
+        list.push(row);
+      }
+    }
+    return list;
+  }
+
+  /** @returns {RunRow | null} */
+  byId(id) {
+    for (const page of this.pages.values()) {
+      const found = page.find((row) => row.id === id);
+      if (found) {
+        return found;
+      }
+    }
+    return null;
+  }
+
+  /** Reads what is missing of these rows. */
+  ensure(first, end) {
+    const last = Math.max(0, Math.floor((Math.max(end, 1) - 1) / PAGE_ROWS));
+    for (let page = Math.floor(first / PAGE_ROWS); page <= last; page += 1) {
+      if ((!this.pages.has(page) || this.old.has(page)) && !this.reading.has(page)) {
+        this.read(page);
+      }
+    }
+  }
+
+  /** All rows are read again when they are in sight; until then the old ones are shown. */
+  outdate() {
+    for (const page of this.pages.keys()) {
+      this.old.add(page);
+    }
+  }
+
+  async read(page) {
+    this.reading.add(page);
+    this.old.delete(page);
+    try {
+      const answer = await getColumns("runs", runsParams(this.query, this.columns, page * PAGE_ROWS, PAGE_ROWS), this.stopped.signal);
+      const first = this.pages.size === 0;
+      this.total = answer.header.total;
+      this.position = Math.max(this.position, answer.header.position);
+      this.pages.delete(page);
+      this.pages.set(page, rowsOf(answer, this.columns));
+      while (this.pages.size > PAGES_MAX) {
+        this.pages.delete(this.pages.keys().next().value);
+      }
+      this.calls.loaded(first);
+    } catch (error) {
+      if (error.name !== "AbortError") {
+        this.calls.failed(error);
+      }
+    } finally {
+      this.reading.delete(page);
+    }
+  }
+}
+
+/** These runs, wherever they are. */
+export async function runsById(ids, columns = []) {
+  const list = [];
+  for (let at = 0; at < ids.length; at += 100) {
+    const some = ids.slice(at, at + 100);
+    const filter = `run_id IN (${some.map((id) => `'${id}'`).join(", ")})`;
+    const query = { experiments: await everyExperiment(), filter, order: [], view: "ALL" };
+    list.push(...rowsOf(await getColumns("runs", runsParams(query, columns, 0, some.length)), columns));
+  }
+  const place = new Map(ids.map((id, index) => [id, index]));
+  return list.sort((a, b) => place.get(a.id) - place.get(b.id));
+}
+
+let every = null;
+
+/** Ids of all experiments, deleted ones too; set by the frame. */
+export function setExperiments(ids) {
+  every = ids;
+}
+
+async function everyExperiment() {
+  return every && every.length <= 200 ? every : [];
+}

@@ -1,0 +1,26 @@
+/**
+ * What all pages know: the store, and its experiments.
+ */
+
+import { get } from "./api.js";
+import { setExperiments } from "./runrows.js";
+
+/** @type {{ about: any, experiments: any[] }} */
+export const known = { about: null, experiments: [] };
+
+export async function readAbout() {
+  known.about = await get("about", { as_of: "" });
+  return known.about;
+}
+
+export async function readExperiments() {
+  const answer = await get("experiments", { as_of: "" });
+  known.experiments = answer.experiments;
+  setExperiments(known.experiments.map((experiment) => experiment.experiment_id));
+  return known.experiments;
+}
+
+export function experimentName(id) {
+  const found = known.experiments.find((experiment) => experiment.experiment_id === id);
+  return found ? found.name : id;
+}

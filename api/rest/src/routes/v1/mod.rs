@@ -1,0 +1,55 @@
+//! `/api/runlode/v1` of Runlode's own pages, for anybody: tables and curves as columns, the past, a stream of changes.
+//!
+//! | Call | Answer |
+//! |---|---|
+//! | `GET about` | version, positions, time of the first batch, whether MLflow's pages are here |
+//! | `GET experiments` | all experiments |
+//! | `GET runs?experiment_id=&filter=&order_by=&view=&column=&offset=&limit=` | columns of some rows of the table, `total` |
+//! | `GET keys?experiment_id=&runs_max=` | metrics, params and tags that the newest runs have, with their counts |
+//! | `GET run?run_id=` | one run whole |
+//! | `POST curves` `{series: [{run_id, key}], start_step, end_step, buckets, points}` | columns of many curves |
+//! | `GET branch?run_id=&branch=&key=` | the curve of a branch |
+//! | `GET models`, `GET models?name=` | registered models, versions |
+//! | `GET find?text=` | the entity that a text names |
+//! | `GET moment` | the position of a moment |
+//! | `GET events?from=` | the stream |
+//! | `GET artifact-page?run_id=&path=` | an HTML artifact, alone in its sandbox |
+//!
+//! All but the last two take `as_of`: a position, or a time by RFC 3339. Each handler parses, limits, asks the store and
+//! renders; docs/api.md is the description for users.
+
+mod about;
+mod at;
+mod columns;
+mod curves;
+mod events;
+mod registry;
+mod runs;
+
+use axum::http::Method;
+
+use crate::route::{Api, Route, Work};
+
+/// Largest body of a request for curves: ten thousand names.
+const CURVES_BYTES_MAX: usize = 8 << 20;
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::streaming(Method::GET, "/api/runlode/v1/about", |door, request| Box::pin(about::about(door, request))),
+        Route::get("/api/runlode/v1/moment", Work::Read, about::moment).api(Api::Root),
+        Route::get("/api/runlode/v1/experiments", Work::Read, registry::experiments).api(Api::Root),
+        Route::get("/api/runlode/v1/runs", Work::Read, runs::table).api(Api::Root),
+        Route::get("/api/runlode/v1/keys", Work::Read, runs::keys).api(Api::Root),
+        Route::get("/api/runlode/v1/run", Work::Read, runs::run).api(Api::Root),
+        Route::get("/api/runlode/v1/find", Work::Read, runs::find).api(Api::Root),
+        Route::post("/api/runlode/v1/curves", Work::Read, curves::many).api(Api::Root).body_bytes_max(CURVES_BYTES_MAX),
+        Route::get("/api/runlode/v1/branch", Work::Read, curves::of_branch).api(Api::Root),
+        Route::get("/api/runlode/v1/models", Work::Read, registry::models).api(Api::Root),
+        Route::streaming(Method::GET, "/api/runlode/v1/events", |door, request| {
+            Box::pin(events::stream(door, request))
+        }),
+        Route::streaming(Method::GET, "/api/runlode/v1/artifact-page", |door, request| {
+            Box::pin(about::artifact_page(door, request))
+        }),
+    ]
+}

@@ -1,0 +1,254 @@
+//! The table of runs, the keys that runs have, and one run.
+
+use axum::http::StatusCode;
+use runlode::mlflow::entity::{Metric, View};
+use runlode::mlflow::{ApiError, ApiResult, EntityName, ErrorCode, Liveness, RunColumn, RunsQuery, WindowQuery};
+use runlode::mlflow::{ColumnValues, TextColumn};
+use serde_json::{Map, Value, json};
+
+use super::at::as_of;
+use super::columns::ColumnsAnswer;
+use crate::answer::{Answer, double_value};
+use crate::door::Door;
+use crate::request::{Fields, Request};
+
+/// Most rows of an answer, and rows without `limit`.
+const ROWS_MAX: i64 = 100_000;
+const ROWS: i64 = 200;
+/// Most columns that a request names.
+const COLUMNS_MAX: usize = 1_000;
+/// Runs whose keys are read, unless a request says otherwise.
+const KEYS_OF_RUNS: i64 = 5_000;
+/// The column that is computed here.
+const LIVENESS: &str = "liveness";
+
+const VIEWS: &[(&str, i64, View)] =
+    &[("ACTIVE_ONLY", 1, View::ActiveOnly), ("DELETED_ONLY", 2, View::DeletedOnly), ("ALL", 3, View::All)];
+
+/// `alive`, `lost`, `silent`, `unknown`, or nothing for a run that has ended.
+fn liveness_word(liveness: &Liveness) -> &'static str {
+    match liveness {
+        Liveness::Finished => "",
+        Liveness::Alive { .. } => "alive",
+        Liveness::Lost { .. } => "lost",
+        Liveness::Silent { .. } => "silent",
+        Liveness::Unknown => "unknown",
+    }
+}
+
+fn texts(column: &TextColumn, row: usize) -> &str {
+    let place = |at: usize| column.offsets.get(at).and_then(|at| usize::try_from(*at).ok()).unwrap_or(0);
+    column.text.get(place(row)..place(row + 1)).unwrap_or_default()
+}
+
+fn text_column<'a>(columns: &'a [RunColumn], name: &str) -> Option<&'a TextColumn> {
+    columns.iter().find(|column| column.name == name).and_then(|column| match &column.values {
+        ColumnValues::Text(texts) => Some(texts),
+        _ => None,
+    })
+}
+
+/// Whether processes still log to the runs of a table that are running. A run that is gone meanwhile has none.
+fn liveness_column(door: &Door, columns: &[RunColumn], rows: usize) -> ApiResult<RunColumn> {
+    let (ids, statuses) = (text_column(columns, "run_id"), text_column(columns, "status"));
+    let mut out = TextColumn { offsets: vec![0], text: String::new(), present: Vec::new() };
+    for row in 0..rows {
+        if let (Some(ids), Some(statuses)) = (ids, statuses)
+            && texts(statuses, row) == "RUNNING"
+        {
+            match door.mlflow.run_liveness(texts(ids, row)) {
+                Ok(liveness) => out.text.push_str(liveness_word(&liveness)),
+                Err(error) if error.code == ErrorCode::ResourceDoesNotExist => {}
+                Err(error) => return Err(error),
+            }
+        }
+        out.offsets.push(out.text.len() as i64);
+    }
+    Ok(RunColumn { name: LIVENESS.to_owned(), values: ColumnValues::Text(out) })
+}
+
+fn some(list: Vec<String>) -> Option<Vec<String>> {
+    if list.is_empty() { None } else { Some(list) }
+}
+
+pub(super) fn table(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let mut columns = fields.texts("column")?;
+    if columns.len() > COLUMNS_MAX {
+        return Err(ApiError::invalid(format!("A request names at most {COLUMNS_MAX} columns.")));
+    }
+    let with_liveness = columns.iter().any(|column| column == LIVENESS);
+    columns.retain(|column| column != LIVENESS);
+    if with_liveness {
+        for needed in ["run_id", "status"] {
+            if !columns.iter().any(|column| column == needed) {
+                columns.push(needed.to_owned());
+            }
+        }
+    }
+    let filter = fields.text("filter")?.unwrap_or_default().to_owned();
+    let table = RunsQuery {
+        experiments: some(fields.texts("experiment_id")?),
+        filter: filter.clone(),
+        order_by: fields.texts("order_by")?,
+        view: fields.one_of("view", VIEWS)?.unwrap_or_default(),
+        limit: positive(&fields, "limit", ROWS, ROWS_MAX)?,
+        columns: some(columns),
+    };
+    let offset = fields.int("offset")?.unwrap_or(0);
+    let offset = u64::try_from(offset).map_err(|_| ApiError::invalid("offset must not be negative."))?;
+    let at = as_of(&fields)?;
+    let window = match door.mlflow.run_window(&WindowQuery { table, offset, at }) {
+        Ok(window) => window,
+        Err(error) => return refused_filter(&filter, error),
+    };
+    let mut header = Map::new();
+    header.insert("position".to_owned(), window.table.position.into());
+    header.insert("total".to_owned(), window.total.into());
+    header.insert("offset".to_owned(), offset.into());
+    header.insert("rows".to_owned(), window.table.rows.into());
+    let mut answer = ColumnsAnswer::new(header);
+    // Of the past nobody knows which processes were there.
+    let liveness = match with_liveness && at.is_none() {
+        true => Some(liveness_column(door, &window.table.columns, window.table.rows as usize)?),
+        false => None,
+    };
+    window.table.columns.iter().chain(&liveness).for_each(|column| answer.of_runs(column));
+    answer.finish(door)
+}
+
+fn positive(fields: &Fields<'_>, name: &str, default: i64, most: i64) -> ApiResult<u64> {
+    let given = fields.int(name)?.unwrap_or(default);
+    match u64::try_from(given) {
+        Ok(number) if number > 0 => Ok(number.min(most.unsigned_abs())),
+        _ => Err(ApiError::invalid(format!("{name} must be at least 1."))),
+    }
+}
+
+/// The refusal of a filter says at which character it goes wrong, from 0.
+fn refused_filter(filter: &str, error: ApiError) -> ApiResult<Answer> {
+    let Err(wrong) = runlode::filter::parse(filter) else { return Err(error) };
+    if filter.trim().is_empty() || error.code != ErrorCode::InvalidParameterValue {
+        return Err(error);
+    }
+    let at = filter.get(..wrong.at()).map_or(0, |before| before.chars().count());
+    let body = json!({ "error_code": error.code.name(), "message": wrong.to_string(), "at": at });
+    Ok(Answer::Raw(crate::answer::json_answer(StatusCode::BAD_REQUEST, &body)))
+}
+
+pub(super) fn keys(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let most = positive(&fields, "runs_max", KEYS_OF_RUNS, ROWS_MAX)?;
+    let keys = door.mlflow.run_keys(&fields.texts("experiment_id")?, most)?;
+    door.answer(&json!({
+        "position": keys.position,
+        "runs": keys.runs,
+        "complete": keys.complete,
+        "metrics": keys.metrics,
+        "params": keys.params,
+        "tags": keys.tags,
+    }))
+}
+
+fn metric_json(metric: &Metric) -> Value {
+    json!({
+        "key": &*metric.key,
+        "value": double_value(metric.value),
+        "step": metric.step,
+        "time_ms": metric.timestamp,
+    })
+}
+
+fn liveness_json(liveness: &Liveness) -> Value {
+    let state = liveness_word(liveness);
+    match liveness {
+        Liveness::Alive { host, pid } => json!({ "state": state, "host": host, "pid": pid }),
+        Liveness::Lost { since_ms } | Liveness::Silent { since_ms } => json!({ "state": state, "since_ms": since_ms }),
+        Liveness::Finished | Liveness::Unknown => json!({ "state": state }),
+    }
+}
+
+pub(super) fn run(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let id = fields.required("run_id")?;
+    let at = as_of(&fields)?;
+    let (position, run) = match at {
+        None => {
+            let position = door.mlflow.positions()?.published.0;
+            (position, Some(door.mlflow.run(id)?))
+        }
+        Some(at) => {
+            let past = door.mlflow.run_as_of(id, at)?;
+            (past.position, past.run)
+        }
+    };
+    let Some(run) = run else {
+        return door.answer(&json!({ "position": position, "run": null }));
+    };
+    let experiment = door.mlflow.experiment(&run.info.experiment_id)?;
+    let status: &str = run.info.status.into();
+    let mut branches = Vec::new();
+    for branch in door.mlflow.run_branches(id)? {
+        branches.push(json!({
+            "branch": branch.branch,
+            "from": branch.from,
+            "from_step": branch.from_step,
+            "began_ms": branch.began_ms,
+            "ended_ms": branch.ended_ms,
+            "ended_position": branch.ended_position,
+            "metrics": branch.metrics.iter().map(|metric| json!({
+                "key": metric.key, "points": metric.points, "last_step": metric.last_step,
+                "last_value": double_value(metric.last_value),
+            })).collect::<Vec<_>>(),
+        }));
+    }
+    let liveness = if at.is_none() { Some(door.mlflow.run_liveness(id)?) } else { None };
+    let versions = door.mlflow.model_versions_of_runs(&[id.to_owned()])?;
+    let datasets = run.dataset_inputs.iter().map(|input| {
+        let of = &input.dataset;
+        json!({
+            "name": of.name, "digest": of.digest, "source_type": of.source_type, "source": of.source,
+            "schema": of.schema, "profile": of.profile, "tags": input.tags,
+        })
+    });
+    door.answer(&json!({
+        "position": position,
+        "run": {
+            "run_id": run.info.run_id,
+            "name": run.info.run_name,
+            "experiment_id": run.info.experiment_id,
+            "experiment": experiment.name,
+            "user_id": run.info.user_id,
+            "status": status,
+            "liveness": liveness.as_ref().map(liveness_json),
+            "start_ms": run.info.start_time,
+            "end_ms": run.info.end_time,
+            "deleted": run.info.deleted,
+            "artifact_uri": run.info.artifact_uri,
+            "params": run.params,
+            "tags": run.tags,
+            "metrics": run.metrics.iter().map(metric_json).collect::<Vec<_>>(),
+            "datasets": datasets.collect::<Vec<_>>(),
+            "model_inputs": run.model_inputs,
+            "model_outputs": run.model_outputs,
+            "branches": branches,
+            "versions": versions.iter().map(|version| json!({
+                "name": version.name, "version": version.version,
+            })).collect::<Vec<_>>(),
+        },
+    }))
+}
+
+/// The entity that a text names, as people write it.
+pub(super) fn find(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let found = match door.mlflow.find(fields.required("text")?)? {
+        EntityName::Run(id) => json!({ "kind": "run", "id": id }),
+        EntityName::Experiment(id) => json!({ "kind": "experiment", "id": id.to_string() }),
+        EntityName::LoggedModel(id) => json!({ "kind": "logged_model", "id": id }),
+        EntityName::RegisteredModel(name) => json!({ "kind": "model", "name": name }),
+        EntityName::ModelVersion(name, version) => json!({ "kind": "model", "name": name, "version": version }),
+        EntityName::ExperimentNamed(name) | EntityName::Named(name) => json!({ "kind": "name", "name": name }),
+    };
+    door.answer(&found)
+}

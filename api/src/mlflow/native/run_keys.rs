@@ -1,0 +1,76 @@
+//! The keys that runs of some experiments have: for choosing columns and curves, and for completing filters.
+
+use std::collections::BTreeMap;
+
+use crate::engine::search::SearchQuery;
+use crate::mlflow::Mlflow;
+use crate::mlflow::entity::View;
+use crate::mlflow::error::ApiResult;
+
+/// The keys of runs, each with the number of runs that have it, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunKeys {
+    /// The position that was read.
+    pub position: u64,
+    /// Number of runs that were read.
+    pub runs: u64,
+    /// Whether these are all runs; otherwise the newest ones were read.
+    pub complete: bool,
+    /// Metrics.
+    pub metrics: Vec<(String, u64)>,
+    /// Params.
+    pub params: Vec<(String, u64)>,
+    /// Tags.
+    pub tags: Vec<(String, u64)>,
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, key: &str) {
+    match counts.get_mut(key) {
+        Some(count) => *count += 1,
+        None => drop(counts.insert(key.to_owned(), 1)),
+    }
+}
+
+impl Mlflow {
+    /// The keys of the newest runs of some experiments, at most `most_runs` runs; without experiments, of all active
+    /// ones.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` for an experiment.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let run = store.experiment("digits")?.create_run(runlode::RunSpec::named("a"))?;
+    /// run.log_params(&[("lr", "0.1")])?;
+    /// run.log_metrics(0, &[("loss", 1.0)])?;
+    /// let keys = store.mlflow().run_keys(&[], 100)?;
+    /// assert_eq!((keys.metrics[0].0.as_str(), keys.params[0].0.as_str(), keys.complete), ("loss", "lr", true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn run_keys(&self, experiments: &[String], most_runs: u64) -> ApiResult<RunKeys> {
+        let snapshot = self.snapshot()?;
+        let named = (!experiments.is_empty()).then_some(experiments);
+        let experiments = self.named_experiments(&snapshot, named)?;
+        let limit = usize::try_from(most_runs).unwrap_or(usize::MAX).max(1);
+        let query =
+            SearchQuery { experiments, filter: None, order: Vec::new(), view: View::ActiveOnly, limit, after: None };
+        let page = snapshot.search(&query)?;
+        let (mut metrics, mut params, mut tags) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for id in &page.runs {
+            self.check_waiting()?;
+            let Some(state) = snapshot.run(*id)? else { continue };
+            state.params.iter().for_each(|(key, _)| count(&mut params, key));
+            state.tags.iter().for_each(|(key, _)| count(&mut tags, key));
+            snapshot.latest(*id)?.iter().for_each(|(key, _)| count(&mut metrics, key));
+        }
+        Ok(RunKeys {
+            position: snapshot.position().0,
+            runs: page.runs.len() as u64,
+            complete: page.next.is_none(),
+            metrics: metrics.into_iter().collect(),
+            params: params.into_iter().collect(),
+            tags: tags.into_iter().collect(),
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! Searches of the past: the runs that matched at an earlier position, from their own events and points.
+//!
+//! There are no columns of the past. Every run of the experiments is folded up to the position and tested as a row, so
+//! a search costs as much as reading all of them; of metrics only those are read that the query names.
+
+use std::collections::BTreeSet;
+
+use super::past::PastView;
+use crate::entity::{Lifecycle, RunState};
+use crate::error::{Error, Result};
+use crate::id::{ExperimentId, KeyId, RunId};
+use crate::point::Stats;
+use crate::search::filter::{NumberKey, Term};
+use crate::search::reference::search_rows;
+use crate::search::request::{SearchPage, SearchQuery};
+use crate::search::row::{RunRow, Source};
+use crate::search::sort::Key;
+
+type OwnedRow = (RunId, RunState, Lifecycle, Vec<(KeyId, Stats)>);
+
+impl Source for PastView<'_> {
+    fn metric_key(&self, name: &str) -> Result<Option<KeyId>> {
+        self.snapshot().metric_key(name)
+    }
+
+    fn stats(&self, run: RunId, key: KeyId) -> Result<Option<Stats>> {
+        match self.snapshot().key_name(key) {
+            Some(name) => PastView::stats(self, run, &name),
+            None => Ok(None),
+        }
+    }
+
+    fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String {
+        self.snapshot().artifact_uri(experiment, run, explicit)
+    }
+}
+
+/// The metrics that a query reads.
+fn metrics_of(query: &SearchQuery) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut add = |key: &NumberKey| {
+        if let NumberKey::Metric { name, .. } = key {
+            names.insert(name.to_string());
+        }
+    };
+    if let Some(filter) = &query.filter {
+        filter.terms(&mut |term| {
+            if let Term::Number { key, .. } = term {
+                add(key);
+            }
+        });
+    }
+    for order in &query.order {
+        if let Key::Number(key) = &order.key {
+            add(key);
+        }
+    }
+    names
+}
+
+impl PastView<'_> {
+    /// The runs that matched at that moment, in the order of that moment, a page at a time. Runs that were purged since
+    /// are left out. Artifact locations are those below the store unless a run has its own.
+    ///
+    /// # Errors
+    /// As [`Snapshot::search`](crate::Snapshot::search).
+    ///
+    /// # Complexity
+    /// Reads the events of every run of the experiments.
+    pub fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
+        query.check()?;
+        let metrics = metrics_of(query);
+        let mut rows: Vec<OwnedRow> = Vec::new();
+        for &experiment in &query.experiments {
+            for id in self.snapshot().runs_of(experiment)? {
+                let (state, lifecycle) = match self.run(id) {
+                    Ok(Some(found)) => found,
+                    Ok(None) | Err(Error::Purged { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
+                let mut stats = Vec::with_capacity(metrics.len());
+                for name in &metrics {
+                    if let (Some(key), Some(found)) = (self.metric_key(name)?, PastView::stats(self, id, name)?) {
+                        stats.push((key, found));
+                    }
+                }
+                rows.push((id, state, lifecycle, stats));
+            }
+        }
+        let rows =
+            rows.iter().map(|(run, state, lifecycle, stats)| RunRow { run: *run, state, lifecycle: *lifecycle, stats });
+        search_rows(query, rows, self)
+    }
+}
