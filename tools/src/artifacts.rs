@@ -25,7 +25,7 @@ pub(crate) fn list(store: &Path, location: &str, recorded: &[(String, Option<u64
 
 /// The folder of a location on this machine. A server keeps `mlflow-artifacts:` below its store unless it was told
 /// otherwise.
-fn folder_of(store: &Path, location: &str) -> Option<PathBuf> {
+pub(crate) fn folder_of(store: &Path, location: &str) -> Option<PathBuf> {
     if let Some(rest) = location.strip_prefix("mlflow-artifacts:") {
         let path = rest.strip_prefix("//").map_or(rest, |host| host.split_once('/').map_or("", |(_, path)| path));
         let inside = Path::new(path.trim_start_matches('/'));

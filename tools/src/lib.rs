@@ -58,6 +58,8 @@ enum Command {
     Serve(commands::serve::Serve),
     /// Run an MLflow project: a folder, zip file or git URL with an MLproject file
     Run(commands::run::Run),
+    /// Repeat a launch: the same commit, changes, packages and parameters
+    Rerun(commands::rerun::Rerun),
     /// List runs that match a filter
     Runs(commands::runs::Runs),
     /// List experiments
@@ -108,6 +110,7 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
         Command::Import(command) => command.run(output),
         Command::Serve(command) => command.run(output),
         Command::Run(command) => command.run(output),
+        Command::Rerun(command) => command.run(output),
         Command::Runs(command) => command.run(output),
         Command::Experiments(command) => command.run(output),
         Command::Models(command) => command.run(output),
