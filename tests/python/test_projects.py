@@ -327,13 +327,18 @@ with mlflow.start_run() as run:
 """
 
 
+def document(text):
+    """The summary after what the command wrote."""
+    return json.loads(text[text.rindex("{") :])
+
+
 def test_a_launch_in_a_server(server, api, project):
     """The record, the files of the launch and what the command logs with MLflow's client all go through the server."""
     (project / "MLproject").write_text(main("a: {default: 1}", "python logs.py {a}"))
     (project / "logs.py").write_text(LOGS)
     ended = run(project, "--env-manager", "local", "--json", MLFLOW_TRACKING_URI=server.uri, SEEN="")
     assert ended.returncode == 0, ended.stderr
-    made = json.loads(ended.stdout)["run_id"]
+    made = document(ended.stdout)["run_id"]
     found = api.got(made)
     assert found["info"]["status"] == "FINISHED"
     assert api.params(made) == {"a": "1", "from": "script"}
@@ -348,7 +353,7 @@ def test_a_launch_in_a_server(server, api, project):
         text=True,
     )
     assert again.returncode == 0, again.stderr
-    assert api.params(json.loads(again.stdout)["run_id"])["a"] == "2"
+    assert api.params(document(again.stdout)["run_id"])["a"] == "2"
     # A launch that fails there is failed there.
     failed = run(project, "--env-manager", "local", "-P", "a*b=1", MLFLOW_TRACKING_URI=server.uri)
     assert failed.returncode == 1

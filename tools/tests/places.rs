@@ -163,7 +163,7 @@ case "$1 $2" in
     [[ -e "$LOG.image" ]] || exit 1
     [[ $4 == *RepoDigests* ]] && echo "registry/demo@sha256:beef" || echo "sha256:cafe" ;;
   "pull "*|"build "*|"push "*) touch "$LOG.image" ;;
-  "run "*) echo "ran"; [[ -n $FAKE_RUN ]] && eval "$FAKE_RUN" ;;
+  "run "*) echo "ran"; if [[ -n $FAKE_RUN ]]; then eval "$FAKE_RUN"; fi ;;
 esac
 "#;
 
@@ -449,7 +449,7 @@ fn a_dry_run_prints_the_job_and_records_nothing() {
         (&["-b", "kubernetes"][..], "needs --backend-config"),
         (&["-b", "kubernetes", "-c", "{}"], "lacks kube-job-template-path"),
         (&["-b", "kubernetes", "-c", "{"], "no JSON"),
-        (&["-A", "--gpus=all"], "without dashes"),
+        (&["--docker-args=--gpus=all"], "without dashes"),
         (&["-A", "gpus=1", "-A", "gpus=2"], "-A gpus is given twice"),
     ] {
         let refused = fixture.said(arguments);

@@ -206,11 +206,14 @@ struct Prepared {
 }
 
 fn prepare(request: &Request, download: Download<'_>, say: Say<'_>) -> Result<Prepared> {
-    let source = Source::find(&request.uri, request.version.as_deref(), download)?;
+    let mut source = Source::find(&request.uri, request.version.as_deref(), download)?;
     if let Some(patch) = request.again.as_ref().and_then(|again| again.patch.as_deref()) {
         let root = source.checkout.as_ref().map_or(&source.folder, |checkout| &checkout.root);
         let reason = |reason| ProjectError::Source { uri: request.uri.clone(), reason };
         git::apply(root, patch).map_err(reason)?;
+        if let Some(checkout) = &mut source.checkout {
+            checkout.is_dirty = true;
+        }
     }
     let project = Project::load(&source.folder)?;
     project.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));

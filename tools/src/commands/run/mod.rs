@@ -20,8 +20,8 @@ mod serving;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use runlode::Store;
 use runlode::mlflow::EntityName;
+use runlode::{LocalStore, Options, Store};
 use runlode_projects::environment::Manager;
 use runlode_projects::kubernetes::Config;
 use runlode_projects::launch::Ended;
@@ -333,7 +333,9 @@ fn show(request: &Request, target: Option<Target>, output: &mut Output) -> Resul
 pub(super) fn execute(request: &Request, recording: &Recording, output: &mut Output) -> Result<Answer> {
     match recording.target()? {
         Target::Store(path) => {
-            let store = open::to_serve(&path, MEMORY_BYTES)?;
+            // A process of its own, which leases its run: that of a killed launcher is lost.
+            let options = LocalStore::options(&path).memory_bytes(MEMORY_BYTES);
+            let store = Options::from(options).offline(false).open()?;
             let mut recorder = Recorder::new(&store, &path, recording)?;
             let ended = launched(request, &mut recorder, &Runs::Store(&store));
             let run = recorder.run_id();

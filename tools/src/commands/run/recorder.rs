@@ -110,6 +110,7 @@ impl Record for Recorder<'_> {
                 ));
             }
             run.set_status(RunStatus::Running)?;
+            run.lease()?;
             return Ok(());
         }
         let run = match is_apart {
