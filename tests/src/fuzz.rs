@@ -192,6 +192,83 @@ pub fn filter_text(bytes: &[u8]) {
     }
 }
 
+/// Pieces of project files: indentation, keys, values that YAML reads in its own way, placeholders, quotes.
+const PROJECT_PIECES: [&str; 48] = [
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\n      ",
+    ": ",
+    "- ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "'",
+    "\"",
+    "|\n",
+    ">\n",
+    "#",
+    "&a ",
+    "*a",
+    "<<: *a",
+    "!!binary ",
+    "entry_points",
+    "main",
+    "parameters",
+    "command",
+    "type",
+    "default",
+    "path",
+    "uri",
+    "name",
+    "docker_env",
+    "image",
+    "volumes",
+    "environment",
+    "conda_env",
+    "python_env",
+    "{x}",
+    "{{",
+    "}}",
+    "{x.y}",
+    "x",
+    "1e-5",
+    "010",
+    "yes",
+    "~",
+    "2024-01-02",
+    "12:30",
+    "\t",
+    "\u{e9}",
+];
+
+/// Takes the bytes as a project file, and as pieces of one, joined. An error names a line of the file; each entry point
+/// gives a command or an error.
+pub fn project(bytes: &[u8]) {
+    let pieces: String = bytes.iter().map(|byte| PROJECT_PIECES[usize::from(*byte) % PROJECT_PIECES.len()]).collect();
+    let folder = tempfile::tempdir().unwrap();
+    for text in [bytes, pieces.as_bytes()] {
+        std::fs::write(folder.path().join("MLproject"), text).unwrap();
+        let lines = text.split(|byte| *byte == b'\n').count() + 1;
+        let project = match runlode_projects::Project::load(folder.path()) {
+            Ok(project) => project,
+            Err(runlode_projects::ProjectError::File { line, key, .. }) => {
+                assert!((1..=lines).contains(&line) && !key.is_empty(), "line {line} of {lines}");
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        for entry in &project.entry_points {
+            let given: Vec<_> =
+                entry.parameters.iter().map(|parameter| (parameter.name.clone(), "$(x) '".to_owned())).collect();
+            let fetch = |uri: &str, _: usize| Err(uri.to_owned());
+            let _made_or_refused = runlode_projects::command::command(&project, entry, &given, &fetch);
+        }
+    }
+}
+
 /// Takes the bytes as the body and as the query of every REST endpoint; and as pieces of JSON, joined. One store serves
 /// all inputs of a process, so harm done by one request shows in a later one.
 pub fn request_body(bytes: &[u8]) {

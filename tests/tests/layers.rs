@@ -162,6 +162,25 @@ const PYTHON: Crate = Crate {
     imports_min: 45,
 };
 
+const PROJECTS: Crate = Crate {
+    src: "../api/projects/src",
+    levels: &[
+        &["error.rs", "git.rs", "launch.rs", "quote.rs"],
+        &["tool.rs", "file.rs", "source.rs"],
+        &["command/", "container/", "environment/", "kubernetes/"],
+        &["launcher/"],
+        &["rerun.rs"],
+        &["lib.rs"],
+    ],
+    imports_min: 60,
+};
+
+const YAML: Crate = Crate {
+    src: "../api/yaml/src",
+    levels: &[&["value.rs"], &["text.rs", "scalar.rs"], &["load.rs"], &["lib.rs"]],
+    imports_min: 4,
+};
+
 const TOOLS: Crate = Crate {
     src: "../tools/src",
     levels: &[
@@ -605,6 +624,16 @@ fn imports_of_the_python_extension_only_point_down() {
 }
 
 #[test]
+fn imports_of_projects_only_point_down() {
+    check(&PROJECTS);
+}
+
+#[test]
+fn imports_of_the_yaml_reader_only_point_down() {
+    check(&YAML);
+}
+
+#[test]
 fn imports_of_the_tool_only_point_down() {
     check(&TOOLS);
 }
@@ -629,6 +658,7 @@ const FOLDERS: &[&str] = &[
     "../api/projects/src",
     "../api/rest/src",
     "../api/serving/src",
+    "../api/yaml/src",
     "../api/python/src",
     "../tools",
     "../benches",

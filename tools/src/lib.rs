@@ -60,6 +60,8 @@ enum Command {
     Ui(commands::ui::Ui),
     /// Run an MLflow project: a folder, zip file or git URL with an MLproject file
     Run(commands::run::Run),
+    /// Repeat a launch: the same commit, changes, packages and parameters
+    Rerun(commands::rerun::Rerun),
     /// List runs that match a filter
     Runs(commands::runs::Runs),
     /// List experiments
@@ -113,6 +115,7 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
         Command::Serve(command) => command.run(output),
         Command::Ui(command) => command.run(output),
         Command::Run(command) => command.run(output),
+        Command::Rerun(command) => command.run(output),
         Command::Runs(command) => command.run(output),
         Command::Experiments(command) => command.run(output),
         Command::Models(command) => command.run(output),

@@ -183,6 +183,7 @@ fn reason(text: &str) -> String {
     }
 }
 
+/// The login of MLflow's clients, as the value of a header.
 pub(crate) fn login() -> Result<Option<String>> {
     let variable = |name: &str| match std::env::var(name) {
         Ok(value) => Ok(Some(value)),

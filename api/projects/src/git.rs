@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 
 /// Schemes of git URLs that are fetched. Others, such as `ext::`, run programs that the URL names.
 pub const TRANSPORTS: [&str; 5] = ["https", "http", "ssh", "git", "file"];
+/// Files that git does not know, listed at most.
+const NAMES_MAX: usize = 1_000;
+
 /// A commit, and whether the files are those of the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
@@ -45,6 +48,8 @@ fn git(folder: &Path) -> Command {
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
         command.env_remove(name);
     }
+    // Settings of a repository may name programs; of these none is needed.
+    command.args(["-c", "core.fsmonitor=false"]);
     command.env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(folder).stdin(Stdio::inherit());
     command
 }
@@ -78,7 +83,7 @@ pub(crate) fn checkout(folder: &Path) -> Option<Checkout> {
     let root = PathBuf::from(root);
     let is_dirty = output(git(&root).args(["diff", "--quiet", "HEAD", "--"])).is_err();
     let url = line(&root, &["remote"])
-        .and_then(|remotes| line(&root, &["remote", "get-url", remotes.lines().next()?]))
+        .and_then(|remotes| line(&root, &["config", "--get", &format!("remote.{}.url", remotes.lines().next()?)]))
         .map(|url| without_login(&url));
     Some(Checkout { commit: commit.to_owned(), is_dirty, url, root })
 }
@@ -147,6 +152,13 @@ pub(crate) fn clone_remote(url: &str, version: Option<&str>, into: &Path) -> Res
     Ok(!heads.is_empty())
 }
 
+/// Applies a patch to a working tree, which must be a temporary one.
+pub(crate) fn apply(root: &Path, patch: &[u8]) -> Result<(), String> {
+    let file = tempfile::NamedTempFile::new().map_err(|error| format!("a temporary file: {error}"))?;
+    std::fs::write(file.path(), patch).map_err(|error| format!("{}: {error}", file.path().display()))?;
+    output(git(root).args(["apply", "--whitespace=nowarn"]).arg(file.path())).map(drop)
+}
+
 /// Whether a file's name is one under which people keep secrets.
 fn looks_secret(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
@@ -162,14 +174,23 @@ fn looks_secret(path: &str) -> bool {
 ///
 /// # Errors
 /// What git says.
-pub fn diff(root: &Path, bytes_max: usize) -> Result<Diff, String> {
+pub fn diff(checkout: &Checkout, bytes_max: usize) -> Result<Diff, String> {
+    let root = checkout.root.as_path();
     let names = |arguments: &[&str]| -> Result<Vec<String>, String> {
         let bytes = output(git(root).args(arguments))?;
         let names = bytes.split(|byte| *byte == 0).filter(|name| !name.is_empty());
         Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
     };
-    let untracked = names(&["ls-files", "--others", "--exclude-standard", "-z"])?;
+    let mut untracked = names(&["ls-files", "--others", "--exclude-standard", "-z"])?;
+    if untracked.len() > NAMES_MAX {
+        let more = untracked.len() - NAMES_MAX;
+        untracked.truncate(NAMES_MAX);
+        untracked.push(format!("and {more} more"));
+    }
     let mut diff = Diff { untracked, ..Diff::default() };
+    if !checkout.is_dirty {
+        return Ok(diff);
+    }
     for name in names(&["diff", "--name-only", "--no-renames", "-z", "HEAD", "--"])? {
         let patch = match looks_secret(&name) {
             true => None,

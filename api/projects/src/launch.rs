@@ -56,6 +56,7 @@ impl Ended {
 #[derive(Debug)]
 pub struct Stop {
     signals: Signals,
+    seen: Option<i32>,
 }
 
 impl Stop {
@@ -64,12 +65,15 @@ impl Stop {
     /// # Errors
     /// The system's refusal.
     pub fn catch() -> io::Result<Self> {
-        Ok(Self { signals: Signals::new([SIGINT, SIGTERM, SIGHUP])? })
+        Ok(Self { signals: Signals::new([SIGINT, SIGTERM, SIGHUP])?, seen: None })
     }
 
-    /// Whether one came since.
+    /// The first one that came since.
     pub fn came(&mut self) -> Option<i32> {
-        self.signals.pending().next()
+        if self.seen.is_none() {
+            self.seen = self.signals.pending().next();
+        }
+        self.seen
     }
 }
 
@@ -77,13 +81,21 @@ impl Stop {
 ///
 /// # Errors
 /// If bash cannot be started.
-pub fn run(line: &str, folder: &Path, variables: &[(String, String)], mut stop: Stop) -> io::Result<Ended> {
-    let started = Instant::now();
+pub fn run(line: &str, folder: &Path, variables: &[(String, String)], stop: Stop) -> io::Result<Ended> {
     let mut command = Command::new("bash");
     command.arg("-c").arg(line).current_dir(folder).envs(variables.iter().map(|(name, value)| (name, value)));
+    run_program(&mut command, stop)
+}
+
+/// Runs a program, and waits for its end.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn run_program(command: &mut Command, mut stop: Stop) -> io::Result<Ended> {
+    let started = Instant::now();
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let peak_before = peak_memory_bytes();
-    let (mut child, family) = start(&mut command)?;
+    let (mut child, family) = start(command)?;
     let kept = Arc::new(Mutex::new(Kept::default()));
     let (done, finished) = mpsc::channel();
     let mut open = 0;

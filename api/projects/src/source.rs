@@ -1,4 +1,4 @@
-//! Where a project comes from: a folder, a zip file, or a git repository.
+//! Where a project comes from: a folder, a zip file, a git repository, or artifacts of a run.
 //!
 //! A folder is used in place, and nothing in it or in its git is touched: a version of it is checked out in a temporary
 //! clone. Everything remote goes to a temporary folder, which lives as long as [`Source`].
@@ -29,11 +29,13 @@ pub struct Source {
     pub checkout: Option<Checkout>,
     /// The version, if it is the name of a branch.
     pub branch: Option<String>,
+    /// The folder or zip file of this machine that it is.
+    pub(crate) local: Option<PathBuf>,
     /// Removed when the source is dropped.
     _temporary: Option<TempDir>,
 }
 
-/// Fetches a file over HTTP into a path.
+/// Fetches a file over HTTP into a path, or artifacts of a run (`runs:/ID/path`) into a folder.
 pub type Download<'a> = &'a dyn Fn(&str, &Path) -> std::result::Result<(), String>;
 
 impl Source {
@@ -56,6 +58,7 @@ impl Source {
             return Err(place.refused(format!("{version:?} is no version")));
         }
         match &place.kind {
+            Kind::Artifacts => place.artifacts(version, download),
             Kind::Zip => place.zip(version, download),
             Kind::Folder(folder) => match version {
                 None => place.folder(folder.clone()),
@@ -64,12 +67,25 @@ impl Source {
             Kind::Git => place.clone(version),
         }
     }
+
+    /// The project's folder below the root of its repository, or of what was fetched.
+    pub(crate) fn subfolder(&self) -> Option<String> {
+        let below = self.folder.strip_prefix(&self.checkout.as_ref()?.root).ok()?;
+        Some(below.display().to_string()).filter(|below| !below.is_empty())
+    }
+
+    /// The zip file of this machine that it was unpacked from.
+    pub(crate) fn archive(&self) -> Option<&Path> {
+        self.local.as_deref().filter(|local| local.is_file())
+    }
 }
 
 enum Kind {
     /// A folder of this machine.
     Folder(PathBuf),
     Zip,
+    /// A folder of a run's artifacts.
+    Artifacts,
     Git,
 }
 
@@ -94,7 +110,9 @@ impl<'a> Place<'a> {
             return Err(place.refused("give a folder, a zip file or a git URL".to_owned()));
         }
         let local = base.strip_prefix("file://").unwrap_or(base);
-        place.kind = if base.ends_with(".zip") {
+        place.kind = if base.starts_with("runs:/") {
+            Kind::Artifacts
+        } else if base.ends_with(".zip") {
             Kind::Zip
         } else if Path::new(local).exists() {
             Kind::Folder(PathBuf::from(local))
@@ -158,7 +176,11 @@ impl<'a> Place<'a> {
             },
             None => folder.display().to_string(),
         };
-        Ok(Source { folder, name, checkout, branch: None, _temporary: None })
+        let local = match &checkout {
+            Some(checkout) => checkout.root.clone(),
+            None => folder.clone(),
+        };
+        Ok(Source { folder, name, checkout, branch: None, local: Some(local), _temporary: None })
     }
 
     fn temporary(&self) -> Result<TempDir> {
@@ -180,7 +202,8 @@ impl<'a> Place<'a> {
         let branch = git::is_branch(&checkout.root, version).then(|| version.to_owned());
         let here = self.folder(PathBuf::from(self.base.strip_prefix("file://").unwrap_or(self.base)))?;
         let made = git::checkout(&folder).map(|made| Checkout { url: checkout.url.clone(), ..made });
-        Ok(Source { folder, name: here.name, checkout: made, branch, _temporary: Some(temporary) })
+        let local = Some(checkout.root);
+        Ok(Source { folder, name: here.name, checkout: made, branch, local, _temporary: Some(temporary) })
     }
 
     fn clone(&self, version: Option<&str>) -> Result<Source> {
@@ -191,7 +214,7 @@ impl<'a> Place<'a> {
         let checkout = git::checkout(&folder);
         let branch = version.filter(|_| is_branch).map(str::to_owned);
         let name = self.uri.trim_matches(['\'', '"']).to_owned();
-        Ok(Source { folder, name, checkout, branch, _temporary: Some(temporary) })
+        Ok(Source { folder, name, checkout, branch, local: None, _temporary: Some(temporary) })
     }
 
     fn zip(&self, version: Option<&str>, download: Download<'_>) -> Result<Source> {
@@ -200,9 +223,11 @@ impl<'a> Place<'a> {
         }
         let temporary = self.temporary()?;
         let local = PathBuf::from(self.base.strip_prefix("file://").unwrap_or(self.base));
+        let mut here = None;
         let (file, name) = if local.exists() {
-            let name = std::path::absolute(&local).unwrap_or_else(|_| local.clone());
-            (local, name.display().to_string())
+            let absolute = std::path::absolute(&local).unwrap_or_else(|_| local.clone());
+            here = Some(absolute.clone());
+            (local, absolute.display().to_string())
         } else if self.base.starts_with("http://") || self.base.starts_with("https://") {
             let file = temporary.path().join("project.zip");
             download(self.base, &file).map_err(|reason| self.refused(reason))?;
@@ -213,7 +238,23 @@ impl<'a> Place<'a> {
         let root = temporary.path().join("project");
         self.unpack(&file, &root)?;
         let folder = self.inside(&root)?;
-        Ok(Source { folder, name, checkout: None, branch: None, _temporary: Some(temporary) })
+        // An archive may hold its repository. One around the temporary folder is not the project's.
+        let unpacked = root.canonicalize().ok();
+        let is_inside = |made: &Checkout| unpacked.as_ref().is_some_and(|root| made.root.starts_with(root));
+        let checkout = git::checkout(&folder).filter(is_inside);
+        Ok(Source { folder, name, checkout, branch: None, local: here, _temporary: Some(temporary) })
+    }
+
+    fn artifacts(&self, version: Option<&str>, download: Download<'_>) -> Result<Source> {
+        if version.is_some() {
+            return Err(self.refused("a version can be chosen of a git repository only".to_owned()));
+        }
+        let temporary = self.temporary()?;
+        let root = temporary.path().join("project");
+        download(self.base, &root).map_err(|reason| self.refused(reason))?;
+        let folder = self.inside(&root)?;
+        let name = self.uri.trim_matches(['\'', '"']).to_owned();
+        Ok(Source { folder, name, checkout: None, branch: None, local: None, _temporary: Some(temporary) })
     }
 
     /// Unpacks all members; refuses, before it writes anything, a file with one that leaves the folder.

@@ -89,7 +89,7 @@ fn a_changed_tree_is_not_recorded_as_its_commit() {
     let before = listing(root);
     let checkout = find(&root.display().to_string(), None).unwrap().checkout.unwrap();
     assert_eq!(checkout.recorded_commit(), format!("{second}-dirty"));
-    let diff = git::diff(&checkout.root, 2000).unwrap();
+    let diff = git::diff(&checkout, 2000).unwrap();
     assert_eq!(
         (diff.left_out, diff.untracked),
         (vec![".env".to_owned(), "big".to_owned()], vec!["new file".to_owned()])

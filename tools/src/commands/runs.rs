@@ -12,6 +12,7 @@ use runlode::filter;
 use runlode::mlflow::{Liveness, Watch};
 use runlode::{ExperimentId, ExperimentState, RunId, RunState, Snapshot, Stats};
 
+use super::launches;
 use crate::error::{Error, Result};
 use crate::find::{self, store_path};
 use crate::list::{self, Cell, Column, Form};
@@ -44,6 +45,9 @@ pub struct Runs {
     /// Active runs, deleted runs or all
     #[arg(long, value_enum, default_value_t = Lifecycle::Active)]
     view: Lifecycle,
+    /// Only runs that launches of projects made, with what is known of each launch
+    #[arg(long)]
+    launch: bool,
     #[command(flatten)]
     form: Form,
 }
@@ -63,7 +67,14 @@ impl Runs {
             [] => snapshot.experiments()?.into_iter().map(|(id, _)| id).collect(),
             names => names.iter().map(|name| find::experiment(&snapshot, name)).collect::<Result<_>>()?,
         };
-        let text = self.filter.join(" ");
+        let mut text = self.filter.join(" ");
+        if self.launch {
+            text = if text.trim().is_empty() {
+                launches::FILTER.to_owned()
+            } else {
+                format!("{} and ({text})", launches::FILTER)
+            };
+        }
         let query = SearchQuery {
             experiments,
             filter: if text.trim().is_empty() { None } else { Some(filter::parse(&text)?) },
@@ -82,7 +93,11 @@ impl Runs {
         } else {
             find::note_unknown(&snapshot, None, &query.order)?;
         }
-        print(&snapshot, &page.runs, &Watch::here(store.now().0), &self.form, output)?;
+        let watch = Watch::here(store.now().0);
+        match self.launch {
+            true => launches::print(&store, &snapshot, &page.runs, &watch, &self.form, output)?,
+            false => print(&snapshot, &page.runs, &watch, &self.form, output)?,
+        }
         if page.next.is_some() && self.form.is_csv() {
             note(format!("the first {} runs only; more with --limit", self.limit));
         } else if page.next.is_some() && !output.is_json() {

@@ -237,6 +237,13 @@ fn send(from: &Path, taker: &Taker, artifacts: &Artifacts) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Copies everything that a store lacks, artifacts too. Returns what could not be copied.
+pub(crate) fn copy(from: &Path, shared: &MlflowCalls, to: &Path) -> Result<Vec<String>> {
+    let taker = Taker::Local { shared: shared.clone(), path: to.to_owned() };
+    let outcome = send(from, &taker, &Artifacts { no_artifacts: false, max_artifact_gib: 256 })?;
+    Ok(outcome.report.problems.into_iter().map(|problem| problem.what).collect())
+}
+
 impl Sync {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         if let Some(source) = &self.forget {

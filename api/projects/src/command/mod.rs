@@ -7,6 +7,7 @@
 
 mod shell;
 mod template;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,8 @@ use percent_encoding::percent_decode_str;
 use crate::error::{ProjectError, Result};
 use crate::file::{EntryPoint, Parameter, Project, file_error};
 use crate::quote::{is_plain, quote};
+
+pub(crate) use words::container_words;
 
 use shell::{End, Place};
 use template::Part;
@@ -28,6 +31,8 @@ pub struct Command {
     pub raw: Vec<(String, String)>,
     /// The same as MLflow records them: quoted for a shell.
     pub recorded: Vec<(String, String)>,
+    /// Local files and folders that parameters of type `path` name, as the command gets them.
+    pub files: Vec<(String, PathBuf)>,
 }
 
 /// Brings the value of a parameter of type `path` that names something remote into a folder; gets the URI and the
@@ -71,11 +76,16 @@ pub fn command(project: &Project, entry: &EntryPoint, given: &[(String, String)]
     }
     let mut raw = Vec::new();
     let mut used = Vec::new();
+    let mut files = Vec::new();
     for (position, parameter) in entry.parameters.iter().enumerate() {
         let value = value_of(&parameter.name).or(parameter.default.as_deref()).unwrap_or_default();
         check_text(&parameter.name, value)?;
         raw.push((parameter.name.clone(), value.to_owned()));
-        used.push(used_value(parameter, value, position, fetch)?);
+        let value = used_value(parameter, value, position, fetch)?;
+        if parameter.kind == "path" {
+            files.push((parameter.name.clone(), PathBuf::from(&value)));
+        }
+        used.push(value);
     }
     let is_declared = |name: &str| entry.parameters.iter().any(|parameter| parameter.name == name);
     let extras: Vec<_> = given.iter().filter(|(name, _)| !is_declared(name)).cloned().collect();
@@ -87,7 +97,7 @@ pub fn command(project: &Project, entry: &EntryPoint, given: &[(String, String)]
     let mut recorded: Vec<_> = raw.iter().map(|(name, value)| (name.clone(), quote(value))).collect();
     recorded.extend(extras.iter().map(|(name, value)| (quote(name), quote(value))));
     raw.extend(extras);
-    Ok(Command { line, raw, recorded })
+    Ok(Command { line, raw, recorded, files })
 }
 
 fn refused(name: &str, reason: impl Into<String>) -> ProjectError {

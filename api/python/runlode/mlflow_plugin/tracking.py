@@ -10,6 +10,7 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 from mlflow.utils.async_logging.run_operations import RunOperations
 from runlode import _runlode
 from runlode.mlflow_plugin._places import place
+from runlode.mlflow_plugin._projects import prepare as prepare_launches
 from runlode.mlflow_plugin._unsupported import NotKept, refuse
 
 _logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class RunlodeTrackingStore(_runlode.Tracking, AbstractStore):
         super().__init__()
         self._given = (store_uri, artifact_uri)
         _fill_registry_table()
+        prepare_launches()
 
     def __reduce__(self):
         return type(self), self._given
