@@ -7,6 +7,7 @@ pub mod history;
 pub mod import;
 mod launches;
 pub mod lists;
+mod liveness;
 pub mod plot;
 pub mod replay;
 pub mod rerun;
