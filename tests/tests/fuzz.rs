@@ -113,7 +113,7 @@ fn bodies_of_requests() {
 
 #[test]
 fn project_files() {
-    let mut inputs = random(8, 1500, 80);
+    let mut inputs = random(8, 400, 80);
     let good = "name: x\nentry_points:\n  main:\n    parameters:\n      a: {type: float, default: 0.10}\n    command: |\n      echo {a} \"{a}\"\n";
     inputs.push(good.as_bytes().to_vec());
     with_damages(8, &inputs, 1, fuzz::project);

@@ -7,6 +7,8 @@
 //! count.
 //!
 //! The files themselves have at most so many lines of code, or say at their top why they need more.
+//!
+//! Long, because the tables of all crates stand together, with the reader of imports and its own tests.
 
 #![allow(clippy::unwrap_used)]
 

@@ -10,7 +10,7 @@ use runlode::mlflow::{Liveness, Settings, Watch};
 use runlode::{LocalStore, RunId, RunState, Snapshot, Stats};
 use serde_json::Value;
 
-use super::runs::{look, status};
+use super::liveness::{look, status};
 use crate::error::{Error, Result};
 use crate::list::{self, Cell, Column, Form};
 use crate::output::Output;

@@ -9,6 +9,7 @@ pub mod lineage;
 mod launches;
 pub mod lists;
 pub mod models;
+mod liveness;
 pub mod plot;
 pub mod replay;
 pub mod rerun;

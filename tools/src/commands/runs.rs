@@ -2,7 +2,6 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use runlode::mlflow::{Liveness, Watch};
 use runlode::{ExperimentId, ExperimentState, RunId, RunState, Snapshot, Stats};
 
 use super::launches;
+pub(crate) use super::liveness::{look, status};
 use crate::error::{Error, Result};
 use crate::find::{self, store_path};
 use crate::list::{self, Cell, Column, Form};
@@ -299,22 +299,6 @@ impl Table<'_> {
             }
         }
         Ok(columns)
-    }
-}
-
-/// Whether a process still logs to a run.
-pub(crate) fn look(watch: &Watch, state: &RunState, metrics: &[(Arc<str>, Stats)]) -> Liveness {
-    let last_point_ms = || Ok::<_, Infallible>(metrics.iter().map(|(_, stats)| stats.time_max_ms).max());
-    let Ok(liveness) = watch.look(state, last_point_ms);
-    liveness
-}
-
-/// The status to print: a RUNNING run without a live process is `lost` or `silent`.
-pub(crate) fn status(state: &RunState, liveness: Option<&Liveness>) -> String {
-    match liveness {
-        Some(Liveness::Lost { .. }) => "lost".to_owned(),
-        Some(Liveness::Silent { .. }) => "silent".to_owned(),
-        _ => <&str>::from(state.status).to_owned(),
     }
 }
 

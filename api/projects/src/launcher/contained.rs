@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::place::is_host_network;
 use super::{Prepared, Record, Request, Say, interrupted, io_error, refused};
 use crate::command::container_words;
 use crate::container::{Call, Engine, Image, tag_of};
@@ -44,7 +43,7 @@ impl Contained {
         };
         tag_image(record, &image)?;
         record.tag("mlflow.project.backend", request.backend.name()).map_err(refused)?;
-        let mut mounts = record.container(is_host_network(request)).map_err(refused)?;
+        let mut mounts = record.container(request.is_in_host_network()).map_err(refused)?;
         mounts.volumes.extend(self.docker.volumes.iter().cloned());
         for (name, value) in &self.variables {
             mounts.set(name, value);

@@ -65,6 +65,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether a container of this launch is in the host's network.
+    fn is_in_host_network(&self) -> bool {
+        let is_network = |name: &str| matches!(name, "network" | "net");
+        self.container_options.iter().any(|(name, value)| is_network(name) && value.as_deref() == Some("host"))
+    }
+
     /// The URI that is recorded: of the launch that is repeated, if this one repeats it from elsewhere.
     pub(crate) fn recorded_uri(&self) -> String {
         self.again.as_ref().map_or_else(|| self.uri.clone(), |again| again.uri.clone())

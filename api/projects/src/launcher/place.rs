@@ -54,7 +54,7 @@ impl Place {
     pub(super) fn reach(&self, request: &Request) -> Reach {
         match self {
             Self::Shell { .. } => Reach::Process,
-            Self::Container(_) => Reach::Container { in_host_network: is_host_network(request) },
+            Self::Container(_) => Reach::Container { in_host_network: request.is_in_host_network() },
             Self::Cluster(_) => Reach::Cluster,
         }
     }
@@ -66,12 +66,6 @@ impl Place {
             _ => Ok(()),
         }
     }
-}
-
-/// Whether a container of this launch is in the host's network.
-pub(super) fn is_host_network(request: &Request) -> bool {
-    let mut options = request.container_options.iter();
-    options.any(|(name, value)| matches!(name.as_str(), "network" | "net") && value.as_deref() == Some("host"))
 }
 
 /// Runs the command by bash in the project's folder.
