@@ -3,7 +3,6 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -13,9 +12,9 @@ use runlode::mlflow::{Liveness, Watch};
 use runlode::{ExperimentId, ExperimentState, RunId, RunState, Snapshot, Stats};
 
 use crate::error::{Error, Result};
-use crate::find::{self, store_path};
+use crate::find;
 use crate::list::{self, Cell, Column, Form};
-use crate::open::open_to_read;
+use crate::open::Source;
 use crate::output::{Output, note};
 use crate::{Answer, json};
 
@@ -27,9 +26,8 @@ const SHORT_ID: usize = 8;
 /// Arguments of `runs`.
 #[derive(Debug, Args)]
 pub struct Runs {
-    /// Folder of the store
-    #[arg(value_parser = store_path)]
-    store: PathBuf,
+    #[command(flatten)]
+    store: Source,
     /// Filter, e.g. "metrics.val_acc.max > 0.9 and (params.lr < 0.01 or tags.kind = 'ablation')"
     filter: Vec<String>,
     /// Only runs of this experiment, by name or id; may be repeated
@@ -57,7 +55,7 @@ enum Lifecycle {
 
 impl Runs {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = open_to_read(&self.store, output)?;
+        let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
         let experiments = match self.experiment.as_slice() {
             [] => snapshot.experiments()?.into_iter().map(|(id, _)| id).collect(),
