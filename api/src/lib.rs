@@ -66,6 +66,7 @@ mod wire;
 
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
 pub use lease::{Liveness, Process};
+pub use local::cached::Cached;
 pub use local::{Call, LocalOptions, LocalStore};
 pub use local_run::LocalRun;
 pub use logged_model::LoggedModelSpec;
@@ -74,7 +75,8 @@ pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
 pub use run::{Ended, RunSpec};
 pub use run_name::{TAG_RUN_NAME, run_name};
-pub use shared::Status;
+pub use shared::raw::{RawEvent, RawStore, RawView};
+pub use shared::{Follower, Status};
 pub use store::{Experiment, Found, History, LoggedModel, Options, RegisteredModel, Row, Run, Search, Store};
 
 /// The engine below, whole: batches, hot-path handles, search expressions, storage.

@@ -1,6 +1,7 @@
 //! A store whose engine is in this process: opening and creating it, and calls that concern the store as a whole.
 
 mod author;
+pub(crate) mod cached;
 mod experiments;
 
 use std::path::{Path, PathBuf};

@@ -87,6 +87,14 @@ impl Store {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::options(path).open()
     }
+
+    /// The id of the store on a storage, from its FORMAT file; `None` if there is no store.
+    ///
+    /// # Errors
+    /// `Corrupt`, `UnsupportedFormat`, `Io`.
+    pub fn id_on(storage: &dyn Storage) -> Result<Option<StoreId>> {
+        Ok(FormatFile::read(storage)?.map(|format| format.store))
+    }
 }
 
 impl Options {
@@ -170,6 +178,9 @@ fn open(mut options: Options) -> Result<Store> {
             if why != Error::IndexChanged.to_string() {
                 break;
             }
+        }
+        if options.index_needed {
+            return Err(Error::Unsupported { why });
         }
         let store = open_whole(&options)?;
         let notes = OpenNotes { rebuilt: Some(why), ..store.open_notes().clone() };

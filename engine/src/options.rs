@@ -20,6 +20,7 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) from_index: bool,
+    pub(crate) index_needed: bool,
     pub(crate) memory_bytes: u64,
     pub(crate) background: bool,
     pub(crate) mmap: bool,
@@ -38,6 +39,7 @@ impl Options {
             create: true,
             read_only: false,
             from_index: false,
+            index_needed: false,
             memory_bytes: 256 << 20,
             background: true,
             mmap: true,
@@ -78,6 +80,14 @@ impl Options {
     #[must_use]
     pub fn from_index(mut self, from_index: bool) -> Self {
         self.from_index = from_index;
+        self
+    }
+
+    /// Whether an open with [`Options::from_index`] that cannot use an index answers `Unsupported` instead of replaying the
+    /// whole log. Default: no.
+    #[must_use]
+    pub fn index_needed(mut self, index_needed: bool) -> Self {
+        self.index_needed = index_needed;
         self
     }
 

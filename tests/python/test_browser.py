@@ -21,8 +21,6 @@ if not CHROMIUM:
 
 # MLflow's own server does not have these either, unless it has users.
 NOT_IN_MLFLOW = re.compile(r"/ajax-api/2\.0/mlflow/users/(current|list)$")
-# The page of review queues makes one for its user. There are none here, and the page shows none.
-MAKES = re.compile(r"/ajax-api/3\.0/mlflow/review-queues/get-or-create-user$")
 # What a page says where a call failed.
 RED = re.compile(
     r"NOT_IMPLEMENTED|Runlode does not have|RESOURCE_DOES_NOT_EXIST|ENDPOINT_NOT_FOUND|went wrong|unexpected error"
@@ -94,7 +92,7 @@ class Seen:
 
     def _answered(self, response):
         url = response.url.partition("?")[0]
-        if response.status >= 400 and not (NOT_IN_MLFLOW.search(url) or MAKES.search(url)):
+        if response.status >= 400 and not NOT_IN_MLFLOW.search(url):
             self.faults.append(f"{response.request.method} {response.url}: {response.status}")
 
     def _printed(self, message):

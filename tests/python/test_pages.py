@@ -195,6 +195,8 @@ def test_what_comes_later(api):
     ]:
         assert api.get(path) == empty, path
     assert api.post(f"{AJAX3}/issues/search", experiment_id="0") == {"next_page_token": ""}
+    # Of pages only: a client would take the answer for a queue.
+    assert api.post(f"{AJAX3}/review-queues/get-or-create-user", experiment_id="0", user="ann") == {}
     # What is asked for by its id is not there.
     for path in [
         f"{AJAX}/webhooks/x",
@@ -218,6 +220,8 @@ def test_what_comes_later(api):
         ("DELETE", f"{AJAX3}/gateway/secrets/delete"),
         ("POST", "/api/3.0/mlflow/gateway/endpoints/create"),
         ("POST", "/api/3.0/mlflow/datasets/create"),
+        ("POST", "/api/3.0/mlflow/review-queues/get-or-create-user"),
+        ("POST", f"{AJAX3}/review-queues/create"),
         ("POST", "/api/2.0/mlflow/webhooks"),
         ("DELETE", "/api/2.0/mlflow/webhooks/x"),
         ("POST", "/api/2.0/mlflow/webhooks/x/test"),

@@ -23,7 +23,7 @@ use runlode_engine::log::{FrameHeader, FrameKind};
 use runlode_engine::point::Point;
 use runlode_engine::search::filter::{metric, param, tag};
 use runlode_engine::search::saved::{SNAP_PATH, SnapFile};
-use runlode_engine::search::{SearchQuery, View};
+use runlode_engine::search::{OrderKey, SearchQuery, View};
 use runlode_engine::storage::disk::Disk;
 use runlode_engine::storage::memory::Memory;
 use runlode_engine::storage::{OpenMode, Storage, read_exact_at, write_all_at};
@@ -353,7 +353,9 @@ fn search_snap(dir: &Path) -> Vec<u8> {
 
 fn search(store: &Store) -> Vec<RunId> {
     let filter = metric("loss").le(0.25) & param("lr").eq("0.1") & tag("mlflow.source.name").like("train%");
-    let query = SearchQuery { filter: Some(filter), view: View::All, ..SearchQuery::new(ExperimentId(1)) };
+    // Lists of the newest runs need no columns.
+    let order = vec![OrderKey::ascending(metric("loss"))];
+    let query = SearchQuery { filter: Some(filter), order, view: View::All, ..SearchQuery::new(ExperimentId(1)) };
     store.snapshot().unwrap().search(&query).unwrap().runs
 }
 

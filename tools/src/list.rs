@@ -54,6 +54,7 @@ pub(crate) enum Cell {
     Text(String),
     Number(f64),
     Count(u64),
+    Integer(i64),
     /// Unix ms.
     Time(i64),
     /// From one time to another, Unix ms.
@@ -72,6 +73,7 @@ impl Cell {
             Self::Text(text) => format::cut(text, width),
             Self::Number(number) => format::value(*number),
             Self::Count(count) => format::count(*count),
+            Self::Integer(number) => number.to_string(),
             Self::Time(time_ms) => format::time(*time_ms),
             Self::Span(from, to) => format::duration(*from, *to),
         }
@@ -83,6 +85,7 @@ impl Cell {
             Self::Text(text) => json!(text),
             Self::Number(number) => json::number(*number),
             Self::Count(count) => json!(count),
+            Self::Integer(number) => json!(number),
             Self::Time(time_ms) => json!(time_ms),
             Self::Span(from, to) => json!(to.saturating_sub(*from)),
         }
@@ -104,6 +107,11 @@ impl Cell {
 /// A field of CSV as RFC 4180 has it.
 fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
+/// A row of CSV.
+pub(crate) fn csv_line(cells: &[Cell]) -> String {
+    cells.iter().map(Cell::csv).collect::<Vec<_>>().join(",")
 }
 
 /// A column of a list.
@@ -131,7 +139,8 @@ impl Column {
     }
 
     fn is_numeric(&self) -> bool {
-        let number = |cell: &&Cell| matches!(cell, Cell::Number(_) | Cell::Count(_) | Cell::Span(..));
+        let number =
+            |cell: &&Cell| matches!(cell, Cell::Number(_) | Cell::Count(_) | Cell::Integer(_) | Cell::Span(..));
         self.cells.iter().find(|cell| **cell != Cell::Nothing).as_ref().is_some_and(number)
     }
 }

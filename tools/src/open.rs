@@ -5,31 +5,96 @@
 //! - Commands that only read write nothing. They use the store's index and files, and the log above them; a holder
 //!   brings these up to date first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use runlode::{LocalStore, Options, Store};
+use clap::Args;
+use runlode::{Cached, Follower, LocalStore, Options, Store};
 
 use crate::error::{Error, Result};
+use crate::find::{folder_path, store_path};
+use crate::format;
 use crate::output::{Output, note};
 
 /// Frames of a log that are read in no time.
 const FRAMES_FEW: u64 = 10_000;
 
+/// The store that a command reads.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// Folder of the store
+    #[arg(value_name = "STORE", value_parser = store_path)]
+    path: PathBuf,
+    /// Folder that keeps an index for a store without one: a copy, or one on read-only media. The first command makes it
+    #[arg(long, value_name = "DIR", value_parser = folder_path)]
+    cache: Option<PathBuf>,
+}
+
+impl Source {
+    /// Opens the store, which must exist, for reading, and prints what it lacks.
+    pub(crate) fn open(&self, output: &mut Output) -> Result<LocalStore> {
+        let Some(cache) = &self.cache else { return open_to_read(&self.path, output) };
+        check_is_store(&self.path)?;
+        let begun = std::time::Instant::now();
+        match Store::options(&self.path).open_to_read_cached(cache) {
+            Ok((store, cached)) => {
+                if let Cached::Made { why, batches, bytes } = cached {
+                    note(format!(
+                        "{}: {why}; read all {} batches of the log in {:.1} s, and made an index in {}, which takes {}",
+                        self.path.display(),
+                        format::count(batches),
+                        begun.elapsed().as_secs_f64(),
+                        cache.display(),
+                        format::bytes(bytes)
+                    ));
+                }
+                output.say_missing(&store.engine().open_notes().missing);
+                Ok(store)
+            }
+            // What is missing is told by an open that goes on without it.
+            Err(
+                error @ (runlode::Error::MissingFile { .. }
+                | runlode::Error::Corrupt(_)
+                | runlode::Error::Unavailable { .. }),
+            ) => {
+                note(format!("no index is kept in {}: {error}", cache.display()));
+                open_to_read(&self.path, output)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As [`Source::open`], to read the log as it grows.
+    pub(crate) fn follow(&self, output: &mut Output) -> Result<Follower> {
+        if self.cache.is_some() {
+            return Err(Error::usage("--cache is for stores that nobody writes; leave it out with --follow"));
+        }
+        check_is_store(&self.path)?;
+        let follower = Follower::open(&self.path)?;
+        say_notes(&self.path, follower.view(), output);
+        Ok(follower)
+    }
+}
+
 /// Opens an existing store for reading, and prints what it lacks.
 pub(crate) fn open_to_read(path: &Path, output: &mut Output) -> Result<LocalStore> {
     check_is_store(path)?;
     let store = Store::options(path).open_to_read()?;
+    say_notes(path, &store, output);
+    Ok(store)
+}
+
+/// Prints what an open for reading cost, and what the store lacks.
+fn say_notes(path: &Path, store: &LocalStore, output: &mut Output) {
     let notes = store.engine().open_notes();
     if let Some(why) = notes.rebuilt.as_ref().filter(|_| notes.replay.frames_count > FRAMES_FEW) {
-        let frames = crate::format::count(notes.replay.frames_count);
+        let frames = format::count(notes.replay.frames_count);
         note(format!(
             "{}: {why}, so all {frames} batches of the log were read into memory; a command that writes, or a server, makes \
-             an index",
+             an index, and so does --cache DIR beside a store that must not be written",
             path.display()
         ));
     }
     output.say_missing(&notes.missing);
-    Ok(store)
 }
 
 /// Opens an existing store for reading, from its log alone; the caller checks its notes.
@@ -42,6 +107,13 @@ pub(crate) fn open_read_only(path: &Path) -> Result<LocalStore> {
 pub(crate) fn to_change(path: &Path) -> Result<Store> {
     check_is_store(path)?;
     Ok(Store::options(path).create(false).serves_others(true).offline(false).open()?)
+}
+
+/// Opens a store to import into, in whatever process holds it; makes it where there is none.
+pub(crate) fn to_import(path: &Path) -> Result<Store> {
+    // The experiments of the source come first: its experiment 0 may be another one.
+    let options = LocalStore::options(path).default_experiment(false);
+    Ok(Options::from(options).serves_others(true).offline(false).open()?)
 }
 
 /// Opens a store for a server, as holder or as client of the holder; makes it where there is none. `memory_bytes` is the

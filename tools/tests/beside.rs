@@ -9,11 +9,11 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use runlode::{RunSpec, Store};
+use runlode::{ExperimentId, LocalStore, RunSpec, Store};
 use serde_json::{Value, json};
-use support::{done, json as json_of, runlode};
+use support::{database, done, imported, json as json_of, runlode, said};
 use tempfile::TempDir;
 
 /// `runlode serve` on a free port.
@@ -206,7 +206,7 @@ fn requests_that_wait_are_answered_when_the_holder_is_killed() {
 }
 
 /// Every file below a folder, with its bytes and the time of its last change.
-fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
+fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -281,4 +281,97 @@ fn a_killed_store_is_read_without_writing_and_as_from_its_log_alone() {
     done(&["verify", copied.to_str().unwrap()]);
     assert!(files(&copied) == before, "a command that reads has written");
     assert!(Command::new("chmod").args(["-R", "u+w"]).arg(&copied).status().unwrap().success());
+}
+
+fn files_of(folder: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        match entry.metadata().unwrap() {
+            of if of.is_dir() => found.extend(files_of(&entry.path())),
+            of => found.push((entry.path(), of.len(), of.modified().unwrap())),
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_store_without_an_index_is_read_by_one_that_is_kept_elsewhere() {
+    let (dir, store) = imported();
+    let cache = dir.path().join("cache");
+    let cached = |arguments: &[&str]| said(&runlode(&[arguments, &["--cache", cache.to_str().unwrap()]].concat()));
+    let questions = [
+        vec!["runs", &store, "--csv", "--view", "all"],
+        vec!["experiments", &store, "--json"],
+        vec!["tail", &store, "--json"],
+        vec!["show", &store, "models:/fraud", "--json"],
+    ];
+    let asked: Vec<(Option<i32>, String, String)> = questions.iter().map(|question| said(&runlode(question))).collect();
+    // An index of its own is used.
+    assert_eq!(cached(&questions[0]), asked[0]);
+    assert!(!cache.exists());
+    for name in ["index.redb", "search.snap"] {
+        let _ = std::fs::remove_file(Path::new(&store).join(name));
+    }
+    let before = files_of(Path::new(&store));
+    let (code, out, error) = cached(&questions[0]);
+    assert_eq!((code, &out), (asked[0].0, &asked[0].1));
+    assert!(error.contains("index.redb is missing; read all") && error.contains("made an index in"), "{error}");
+    for (question, answer) in questions.iter().zip(&asked) {
+        assert_eq!(&cached(question), answer, "{question:?}");
+    }
+    assert!(files_of(Path::new(&store)) == before, "a reader writes nothing");
+    // When the store has changed, it is made again.
+    let changed = LocalStore::open(&store).unwrap();
+    changed.create_run(ExperimentId(0), RunSpec::named("later")).unwrap();
+    changed.close().unwrap();
+    std::fs::remove_file(Path::new(&store).join("index.redb")).unwrap();
+    let (code, out, error) = cached(&questions[0]);
+    assert!(code == Some(0) && out.contains(",later,") && error.contains("made an index"), "{out} {error}");
+    assert_eq!(cached(&questions[0]), (Some(0), out, String::new()));
+    // What is missing is told as without it.
+    let log = Path::new(&store).join("log");
+    let segment = std::fs::read_dir(&log).unwrap().flatten().map(|entry| entry.path()).min().unwrap();
+    std::fs::remove_file(segment).unwrap();
+    let plain = said(&runlode(&questions[0]));
+    let (code, out, error) = cached(&questions[0]);
+    assert!(code == Some(1) && out == plain.1 && error.contains("no index is kept"), "{out} {error}");
+}
+
+#[test]
+fn an_import_goes_through_the_process_that_holds_the_store() {
+    let (_alone, plain) = imported();
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store");
+    let store = path.to_str().unwrap();
+    let holder = Store::open(&path).unwrap();
+    let digits = holder.experiment("digits").unwrap();
+    let training = digits.create_run(RunSpec::named("training")).unwrap();
+    let source = format!("sqlite:///{}", database().display());
+    let report = json_of(&["import", &source, store, "--json"]);
+    training.log_metrics(1, &[("loss", 0.5)]).unwrap();
+    assert_eq!((&report["complete"], report["batches_new"].as_u64() > Some(0)), (&json!(true), true), "{report}");
+    // Everything is there as an import without a holder makes it, beside what the training has.
+    let rows = |store: &str| {
+        let csv =
+            done(&["runs", store, "--view", "all", "-n", "100000", "--columns", "run_id,run_name,status", "--csv"]);
+        csv.lines()
+            .filter(|line| !line.contains("training"))
+            .map(str::to_owned)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let (here, there) = (rows(store), rows(&plain));
+    assert!(there.len() > 2);
+    assert_eq!(here, there);
+    for list in ["models", "logged-models"] {
+        let names = |store: &str| done(&[list, store, "--columns", "name", "--csv"]);
+        assert_eq!(names(store), names(&plain));
+    }
+    let again = json_of(&["import", &source, store, "--json"]);
+    assert_eq!((&again["batches_new"], &again["complete"]), (&json!(0), &json!(true)), "{again}");
+    assert!(holder.status().unwrap().holds);
+    assert_eq!(training.history("loss").unwrap().count(), 1);
+    drop((training, digits));
+    holder.close().unwrap();
+    done(&["verify", store]);
 }

@@ -4,10 +4,12 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use runlode::{ExperimentId, LocalStore, RunSpec, RunStatus, Stage, VersionSpec};
+use runlode::{ExperimentId, LocalStore, RunSpec, RunStatus, Stage, Store, VersionSpec};
 use serde_json::{Value, json};
 use support::{command, done, json, said};
 use tempfile::TempDir;
@@ -81,7 +83,7 @@ fn a_client_of_a_holder_is_the_author_of_its_changes() {
     // Holds the store while this process writes.
     let (server, line) = Process::start(&["serve", text, "--port", "0", "--no-ui"], "daemon");
     assert!(line.contains("http://"), "{line}");
-    let store = runlode::Store::open(&path).unwrap();
+    let store = Store::open(&path).unwrap();
     assert!(!store.holds().unwrap());
     let experiment = store.experiment("mine").unwrap();
     let run = experiment.create_run(RunSpec::named("r")).unwrap();
@@ -237,4 +239,119 @@ fn a_tail_says_what_happened() {
     // From a position on.
     let from = points[0]["position"].to_string();
     assert!(!done(&["tail", text, "--from", &from]).contains("RunCreated"));
+}
+
+/// The lines of `tail --follow`, as they come. The command is ended when this is dropped, and after a minute: a line that
+/// does not come then ends the iteration.
+struct Following {
+    child: Arc<Mutex<Child>>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Following {
+    fn begin(store: &str) -> Self {
+        let mut child = command(&["tail", store, "--follow", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let child = Arc::new(Mutex::new(child));
+        let watched = Arc::downgrade(&child);
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(60));
+            if let Some(child) = watched.upgrade() {
+                let _ = child.lock().unwrap().kill();
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line of this kind of event.
+    fn next(&mut self, event: &str) -> Value {
+        loop {
+            let line = self.lines.next().unwrap_or_else(|| panic!("no {event} came")).unwrap();
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["event"] == event {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+#[test]
+fn a_tail_follows_whoever_holds_the_store() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store");
+    let text = path.to_str().unwrap();
+    let hold = || Store::options(&path).open_apart().unwrap();
+    let log = |store: &Store, name: &str, key: &str| {
+        let run = store.experiment("e").unwrap().create_run(RunSpec::named(name)).unwrap();
+        run.log_metrics(1, &[(key, 0.5)]).unwrap();
+        run.id().to_string()
+    };
+    let first = hold();
+    log(&first, "before", "loss");
+    let mut following = Following::begin(text);
+    assert_eq!(following.next("RunCreated")["name"], "before");
+    assert_eq!(following.next("PointsLogged")["key"], "loss");
+    // A key that no file knew when the command began.
+    let id = log(&first, "beside", "made later");
+    assert_eq!(following.next("RunCreated")["run_id"], *id);
+    let points = following.next("PointsLogged");
+    assert_eq!((&points["run_id"], &points["key"]), (&json!(id), &json!("made later")));
+    // Its last words may not have been asked for.
+    log(&first, "last", "last key");
+    first.close().unwrap();
+    assert_eq!(following.next("RunCreated")["name"], "last");
+    assert_eq!(following.next("PointsLogged")["key"], "last key");
+    // Another holder, which may be gone before anybody looks.
+    for name in ["second", "third"] {
+        let store = hold();
+        log(&store, name, name);
+        store.close().unwrap();
+        assert_eq!(following.next("RunCreated")["name"], name);
+        assert_eq!(following.next("PointsLogged")["key"], name);
+    }
+    // It took no part in the store.
+    let store = hold();
+    assert!(store.status().unwrap().holds);
+}
+
+#[test]
+fn history_and_tail_print_csv() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store");
+    let text = path.to_str().unwrap();
+    let store = LocalStore::options(&path).author(Some("ann")).open().unwrap();
+    let run = store.create_run(ExperimentId(0), RunSpec::named("trial, the first")).unwrap();
+    let id = run.id().to_string();
+    run.log_params(&[("lr", "0.1")]).unwrap();
+    run.log_metrics(-7, &[("loss", 0.25), ("bad", f64::INFINITY)]).unwrap();
+    drop(run);
+    store.close().unwrap();
+
+    let csv = done(&["tail", text, "--csv"]);
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("position,time,actor,event,run_id,key,step,timestamp,value,details"));
+    let of = |event: &str| csv.lines().filter(|line| line.contains(event)).collect::<Vec<_>>();
+    let points = of("PointsLogged");
+    assert!(points[0].contains(&format!(",,PointsLogged,{id},bad,-7,")) && points[0].ends_with(",Infinity,"), "{csv}");
+    assert!(points[1].contains(&format!("{id},loss,-7,")) && points[1].ends_with(",0.25,"), "{csv}");
+    assert!(of("ParamsLogged")[0].ends_with("\"{\"\"params\"\":{\"\"lr\"\":\"\"0.1\"\"}}\""), "{csv}");
+
+    let csv = done(&["history", text, &id, "--csv"]);
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("position,time,actor,event,field,version,from,to"));
+    let named = lines.find(|line| line.contains(",name,")).unwrap_or_else(|| panic!("{csv}"));
+    assert!(named.contains("Z,ann,RunCreated,name,,,") && named.ends_with("\"trial, the first\""), "{csv}");
+    assert!(csv.lines().any(|line| line.ends_with("ParamsLogged,params.lr,,,0.1")), "{csv}");
+    for arguments in [&["tail", text, "--csv", "--json"][..], &["history", text, &id, "--csv", "--json"]] {
+        let output = command(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
 }

@@ -122,7 +122,7 @@ fn term(clause: &Clause<'_>) -> Result<Filter, Refused> {
             Value::List { .. } => {
                 Err(expected("a comparison with a number (lists are for texts)", clause.comparator_at))
             }
-            Value::Number { raw, .. } | Value::Text(raw) => {
+            Value::Number { raw, .. } | Value::Text(raw) | Value::Sum(raw) => {
                 let comparison =
                     comparison(&comparator).ok_or_else(|| expected("=, !=, <, <=, > or >=", clause.comparator_at))?;
                 Ok(key.compare(comparison, number(unquoted(raw), clause.value_at)?))
@@ -148,7 +148,7 @@ fn text_term(key: TextKey, comparator: &str, is_null: bool, clause: &Clause<'_>)
             let items = items.iter().flatten().map(|item| (*item).to_owned()).collect();
             list_test(key, comparator, items).ok_or_else(|| expected(COMPARATORS, clause.comparator_at))
         }
-        (Value::Number { raw, .. } | Value::Text(raw), as_number, comparison) => {
+        (Value::Number { raw, .. } | Value::Text(raw) | Value::Sum(raw), as_number, comparison) => {
             text_test(key, comparator, unquoted(raw)).ok_or_else(|| match (as_number, comparison) {
                 (Some(_), Some(_)) => expected("a number (texts have no order)", clause.value_at),
                 _ => expected(COMPARATORS, clause.comparator_at),

@@ -8,6 +8,7 @@
 //!   characters stay.
 //! - A number has no plus sign before it, and no letter after it. (`1e+20`, as Python prints it, is ours: MLflow
 //!   refuses it.)
+//! - A comment is one token.
 //! - A dot after a name is a token of its own.
 //!
 //! Anything that no filter needs becomes [`Kind::Bad`]. Linear in the text: a quote that nothing ends is looked for
@@ -32,6 +33,8 @@ pub(crate) enum Kind {
     Float,
     /// Any run of `<>=!`, and `~` in MLflow's dialect.
     Compare,
+    /// A sign between two values, in MLflow's dialect: any run of `+-*/%&|^@#`.
+    Operator,
     Dot,
     Comma,
     Open,
@@ -108,7 +111,11 @@ fn own_token(text: &str, first: char) -> (Kind, usize) {
 /// Kind and length of the token that a text begins with.
 fn mlflow_token(text: &str, first: char, after_name: bool) -> (Kind, usize) {
     let word = || run_of(text, |c| c.is_alphanumeric() || matches!(c, '_' | '$' | '#'));
+    let line = || run_of(text, |c| c != '\n' && c != '\r');
     match first {
+        '-' if text.starts_with("--") => (Kind::Bad, line()),
+        '#' if text.starts_with("# ") => (Kind::Bad, line()),
+        '/' if text.starts_with("/*") => (Kind::Bad, text[2..].find("*/").map_or(text.len(), |end| end + 4)),
         '`' => match text[1..].find('`') {
             Some(end) => (Kind::Backtick, end + 2),
             None => (Kind::Bad, text.len()),
@@ -120,8 +127,9 @@ fn mlflow_token(text: &str, first: char, after_name: bool) -> (Kind, usize) {
             Some((kind, end)) if !text[end..].starts_with(|c: char| c.is_alphanumeric() || c == '_') => (kind, end),
             _ if first.is_ascii_digit() => (Kind::Word, word()),
             _ if first == '.' => (Kind::Dot, 1),
-            _ => (Kind::Bad, 1),
+            _ => (Kind::Operator, run_of(text, is_operator)),
         },
+        c if is_operator(c) => (Kind::Operator, run_of(text, is_operator)),
         '<' | '>' | '=' | '~' | '!' => (Kind::Compare, run_of(text, |c| matches!(c, '<' | '>' | '=' | '~' | '!'))),
         ',' => (Kind::Comma, 1),
         '(' => (Kind::Open, 1),
@@ -130,6 +138,10 @@ fn mlflow_token(text: &str, first: char, after_name: bool) -> (Kind, usize) {
         c if c.is_alphanumeric() || c == '_' => (Kind::Word, word()),
         c => (Kind::Bad, c.len_utf8()),
     }
+}
+
+fn is_operator(c: char) -> bool {
+    matches!(c, '+' | '-' | '*' | '/' | '%' | '&' | '|' | '^' | '@' | '#')
 }
 
 /// Bytes from the beginning of a text whose characters all are of a kind.
@@ -210,10 +222,13 @@ mod tests {
             cut("5e-1 1. 12 1e300 1e+20"),
             [(Float, "5e-1"), (Float, "1."), (Integer, "12"), (Float, "1e300"), (Float, "1e+20")]
         );
-        assert_eq!(cut("+1 0x1F 1a"), [(Bad, "+"), (Integer, "1"), (Word, "0x1F"), (Word, "1a")]);
+        assert_eq!(cut("+1 0x1F 1a"), [(Operator, "+"), (Integer, "1"), (Word, "0x1F"), (Word, "1a")]);
         assert_eq!(cut("tags.5"), [(Word, "tags"), (Dot, "."), (Integer, "5")]);
         assert_eq!(cut("(a,);"), [(Open, "("), (Word, "a"), (Comma, ","), (Close, ")"), (Semicolon, ";")]);
-        assert_eq!(cut("a -- b"), [(Word, "a"), (Bad, "-"), (Bad, "-"), (Word, "b")]);
+        assert_eq!(cut("a -- b /* c */ d"), [(Word, "a"), (Bad, "-- b /* c */ d")]);
+        assert_eq!(cut("a /* b */ c"), [(Word, "a"), (Bad, "/* b */"), (Word, "c")]);
+        assert_eq!(cut("a-1 -1"), [(Word, "a"), (Integer, "-1"), (Integer, "-1")]);
+        assert_eq!(cut("a && b"), [(Word, "a"), (Operator, "&&"), (Word, "b")]);
     }
 
     #[test]

@@ -9,9 +9,11 @@
 //! value  := number | '...' | name | list
 //! list   := ( text { , text } )                           in MLflow's dialect read as Python reads a tuple
 //! name   := word [ quoted [ word ] ]                      ours: metrics."val acc".max
-//! name   := part { . part }                               MLflow's: part := word | `...` | "..." | '...' (not first)
+//! name   := part { . [ part ] }                           MLflow's: part := word | `...` | "..." | '...' (not first)
 //! order  := name [ ASC | DESC ]
 //! ```
+//! MLflow reads SQL, so it also knows `a + b` as a value and `a = b = c` as a comparison of comparisons. No filter holds
+//! them: they are read only to be refused in its words.
 //!
 //! Long, because the two dialects share one grammar, and what MLflow lists of a text outside it is found by the same rules.
 
@@ -115,6 +117,8 @@ pub(crate) enum Value<'t> {
     },
     /// A text with its quotes, or a name.
     Text(&'t str),
+    /// Values with signs between them.
+    Sum(&'t str),
     /// A list.
     List {
         /// As it is written, parentheses included.
@@ -137,7 +141,7 @@ impl<'t> Value<'t> {
     pub(crate) fn raw(&self) -> &'t str {
         match self {
             Self::Nothing => "",
-            Self::Number { raw, .. } | Self::Text(raw) | Self::List { raw, .. } => raw,
+            Self::Number { raw, .. } | Self::Text(raw) | Self::Sum(raw) | Self::List { raw, .. } => raw,
         }
     }
 }
@@ -220,16 +224,18 @@ pub(crate) fn foreign(text: &str) -> Vec<&str> {
             continue;
         }
         let begins = parser.at;
-        let is_clause = parser.clause().is_ok();
+        // A comparison that has no name is one, too.
+        let is_clause = matches!(parser.clause(), Ok(_) | Err(Fault { kind: FaultKind::NoName, .. }));
         if !is_clause {
             parser.at = begins;
             let is_word = |at: usize| {
                 let word = tokens.get(at).filter(|token| token.kind == Kind::Word);
                 word.is_some_and(|token| !is_keyword(&text[token.start..token.end]))
             };
-            let named = is_word(begins) && parser.name().is_some();
+            let may_have_alias = parser.operand().is_some() && is_word(begins);
             parser.at = parser.at.max((begins + 1).min(tokens.len()));
-            parser.at += usize::from(named && is_word(parser.at));
+            let is_sum = tokens.get(parser.at + 1).is_some_and(|token| token.kind == Kind::Operator);
+            parser.at += usize::from(may_have_alias && is_word(parser.at) && !is_sum);
         }
         let end = parser.at.checked_sub(1).and_then(|last| tokens.get(last)).map_or(text.len(), |token| token.end);
         match last {
@@ -390,6 +396,9 @@ impl<'t> Parser<'t, '_> {
                 _ => Err(self.incomplete(KEY)),
             };
         }
+        if let Some(fault) = self.no_name() {
+            return Err(fault);
+        }
         if let Some(open) = self.next_if(Kind::Open) {
             let inner = self.any(depth + 1)?;
             let at = self.here();
@@ -410,10 +419,11 @@ impl<'t> Parser<'t, '_> {
 
     fn clause(&mut self) -> Found<'t, Clause<'t>> {
         let Some(first) = self.peek() else { return Err(self.incomplete(KEY)) };
+        if let Some(fault) = self.no_name() {
+            return Err(fault);
+        }
         if matches!(first.kind, Kind::Integer | Kind::Float | Kind::Single) {
-            let compared = self.tokens.get(self.at + 1).is_some_and(|token| token.kind == Kind::Compare);
-            let fault = self.expected(KEY, first, first);
-            return Err(if compared { Fault { kind: FaultKind::NoName, ..fault } } else { fault });
+            return Err(self.expected(KEY, first, first));
         }
         let Some(name) = self.name() else { return Err(self.expected(KEY, first, first)) };
         let is_none = match self.dialect {
@@ -459,6 +469,89 @@ impl<'t> Parser<'t, '_> {
         clause(comparator, comparator_at, value, value_at)
     }
 
+    /// Whether a comparator comes next, in MLflow's dialect.
+    fn next_if_comparator(&mut self) -> bool {
+        let start = self.at;
+        let not = self.next_if_word("NOT");
+        let is_word = ["LIKE", "ILIKE", "RLIKE", "REGEXP"].iter().any(|word| self.is_word(self.at, word));
+        let is = is_word || !not && self.peek().is_some_and(|token| token.kind == Kind::Compare);
+        self.at = if is { self.at + 1 } else { start };
+        is
+    }
+
+    /// Reads values with signs between them, in MLflow's dialect; whether it is a name alone. `None`: there is no value.
+    fn operand(&mut self) -> Option<bool> {
+        let mut is_name = self.primary()?;
+        loop {
+            let before = self.at;
+            if self.next_if(Kind::Operator).is_none() || self.primary().is_none() {
+                self.at = before;
+                return Some(is_name);
+            }
+            is_name = false;
+        }
+    }
+
+    /// Reads one value: whether it is a name.
+    fn primary(&mut self) -> Option<bool> {
+        let token = self.peek()?;
+        match token.kind {
+            Kind::Integer | Kind::Float | Kind::Single => {
+                self.at += 1;
+                Some(false)
+            }
+            Kind::Open => {
+                let start = self.at;
+                let mut depth = 0usize;
+                while let Some(token) = self.peek() {
+                    self.at += 1;
+                    match token.kind {
+                        Kind::Open => depth += 1,
+                        Kind::Close => depth -= 1,
+                        _ => {}
+                    }
+                    if depth == 0 {
+                        return Some(false);
+                    }
+                }
+                self.at = start;
+                None
+            }
+            Kind::Word if is_keyword(self.raw(token, token)) => None,
+            _ => self.name().map(|_| true),
+        }
+    }
+
+    /// A comparison whose left side is no name, as MLflow reads it, is refused as a whole; it is then read. `None`: what
+    /// comes next is none, and nothing is read.
+    fn no_name(&mut self) -> Option<Fault<'t>> {
+        if self.dialect == Dialect::Own {
+            return None;
+        }
+        let start = self.at;
+        let first = self.peek()?;
+        // Where the left side of the last comparison ends.
+        let mut left_end = None;
+        if let Some(mut is_name) = self.operand() {
+            loop {
+                let before = self.at;
+                if !self.next_if_comparator() || self.operand().is_none() {
+                    self.at = before;
+                    break;
+                }
+                left_end = (!is_name).then_some(before);
+                // What follows compares the comparison.
+                is_name = false;
+            }
+        }
+        let last = left_end.and_then(|end| self.tokens.get(end.checked_sub(1)?)).copied();
+        let Some(last) = last else {
+            self.at = start;
+            return None;
+        };
+        Some(Fault { kind: FaultKind::NoName, ..self.expected(KEY, first, last) })
+    }
+
     fn name(&mut self) -> Option<&'t str> {
         let is_first = |token: &Token| match self.dialect {
             Dialect::Own => token.kind == Kind::Word,
@@ -484,13 +577,17 @@ impl<'t> Parser<'t, '_> {
                 }
             }
             Dialect::Mlflow => {
-                while self.peek().is_some_and(|token| token.kind == Kind::Dot) {
-                    let Some(part) = self.tokens.get(self.at + 1) else { break };
-                    if !matches!(part.kind, Kind::Word | Kind::Integer) && !part.is_quoted() {
-                        break;
-                    }
-                    last = *part;
-                    self.at += 2;
+                while let Some(dot) = self.next_if(Kind::Dot) {
+                    // A dot that nothing follows belongs to the name: its key is empty.
+                    // Words of SQL are names only right after the dot.
+                    let is_name = |token: &Token| token.start == dot.end || !is_keyword(self.raw(*token, *token));
+                    let part = self.peek().filter(|token| match token.kind {
+                        Kind::Word => is_name(token),
+                        Kind::Integer => true,
+                        _ => token.is_quoted(),
+                    });
+                    self.at += usize::from(part.is_some());
+                    last = part.unwrap_or(dot);
                 }
             }
         }
@@ -498,6 +595,23 @@ impl<'t> Parser<'t, '_> {
     }
 
     fn value(&mut self) -> Result<Value<'t>, Wanted> {
+        let start = self.at;
+        let value = self.one_value()?;
+        let end = self.at;
+        if self.dialect == Dialect::Mlflow {
+            self.at = start;
+            self.operand();
+            if let (true, Some(first), Some(last)) =
+                (self.at > end, self.tokens.get(start), self.at.checked_sub(1).and_then(|at| self.tokens.get(at)))
+            {
+                return Ok(Value::Sum(self.raw(*first, *last)));
+            }
+        }
+        self.at = end;
+        Ok(value)
+    }
+
+    fn one_value(&mut self) -> Result<Value<'t>, Wanted> {
         let Some(token) = self.peek() else { return Err((VALUE, self.here())) };
         match token.kind {
             Kind::Integer | Kind::Float => {
@@ -513,6 +627,11 @@ impl<'t> Parser<'t, '_> {
                 Ok(Value::Text(self.raw(token, token)))
             }
             Kind::Open if self.dialect == Dialect::Mlflow => self.list(),
+            // Not a name, but what SQL has for no value.
+            Kind::Word if self.dialect == Dialect::Mlflow && self.raw(token, token).eq_ignore_ascii_case("null") => {
+                self.at += 1;
+                Ok(Value::Sum(self.raw(token, token)))
+            }
             Kind::Word if self.dialect == Dialect::Mlflow && is_keyword(self.raw(token, token)) => {
                 Err((VALUE, token.start))
             }

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashSet;
 
-use super::protocol::{ClientId, Hello, Kind, Welcome, finish_frame, new_request, read_frame};
+use super::fault::Fault;
+use super::protocol::{ClientId, Hello, Kind, Welcome, finish_frame, new_request, read_answer, read_frame};
 use super::socket::{self, Connection};
 use super::typed;
+use super::wire::Take;
 use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::LockEpoch;
 use crate::engine::{InboxWriter, StoreId};
@@ -195,13 +197,47 @@ const READER_WAIT: Duration = Duration::from_secs(2);
 /// Asks the process that holds a store, if there is one, to bring index and files up to date for a reader. One that does
 /// not answer soon is left alone: the reader then replays more.
 pub(super) fn settle_for_reader(folder: &Path) -> io::Result<()> {
-    let settings = crate::mlflow::Settings::with_root("", "/");
-    let hello = Hello { kind: Kind::Calls, client: ClientId([0; 16]), settings };
-    let (connection, Ok(_)) = greet(folder, &hello, READER_WAIT)? else { return Ok(()) };
-    let mut request = new_request(1, typed::SETTLE_FOR_READERS);
-    finish_frame(&mut request)?;
-    (&mut &*connection).write_all(&request)?;
-    read_frame(&mut &*connection).map(drop)
+    let Some(mut guest) = Guest::arrive(folder, READER_WAIT)? else { return Ok(()) };
+    guest.exchange(typed::SETTLE_FOR_READERS, |_| {}).map(drop)
+}
+
+/// A reader at the process that holds a store. It asks, but has no part in the store: it has no inbox, and does not take
+/// over when the holder goes.
+#[derive(Debug)]
+pub(super) struct Guest {
+    connection: Connection,
+    asked_count: u64,
+}
+
+impl Guest {
+    /// Connects; `None` if the holder refuses. `wait` is the longest wait for each answer.
+    pub(super) fn arrive(folder: &Path, wait: Duration) -> io::Result<Option<Self>> {
+        let settings = crate::mlflow::Settings::with_root("", "/");
+        let hello = Hello { kind: Kind::Calls, client: ClientId([0; 16]), settings };
+        let (connection, welcome) = greet(folder, &hello, wait)?;
+        Ok(welcome.is_ok().then_some(Self { connection, asked_count: 0 }))
+    }
+
+    /// Makes a call that only reads.
+    ///
+    /// # Errors
+    /// The outer one: no answer came. Then this connection is of no use any more.
+    pub(super) fn ask<T: for<'a> Take<'a>, E: Fault>(
+        &mut self,
+        call: u16,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> io::Result<Result<T, E>> {
+        self.exchange(call, put).map(|answer| read_answer(&answer))
+    }
+
+    fn exchange(&mut self, call: u16, put: impl FnOnce(&mut Vec<u8>)) -> io::Result<Vec<u8>> {
+        self.asked_count += 1;
+        let mut request = new_request(self.asked_count, call);
+        put(&mut request);
+        finish_frame(&mut request)?;
+        (&mut &*self.connection).write_all(&request)?;
+        read_frame(&mut &*self.connection)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
 }
 
 /// Whether the holder exists and is awake.

@@ -17,7 +17,7 @@
 //! - `holder` serves; `client` knows runs and has the inbox. `calls` is the table of MLflow's calls (with `hidden`
 //!   and `mlflow_calls`), `typed` that of typed ones; their values go by `wire`, `protocol` and `socket`, their
 //!   errors by `fault`; by `request` a holder knows what is asked twice, and `again` answers it.
-//! - `offline`: the store of a process that can reach no holder.
+//! - `offline`: the store of a process that can reach no holder. `follower` reads a log as it grows, whoever holds it.
 //! - A forked child reopens the store by itself, at its first call: `per_process`.
 
 mod again;
@@ -25,6 +25,7 @@ mod caller;
 mod calls;
 mod client;
 mod fault;
+mod follower;
 mod hidden;
 mod holder;
 mod logger;
@@ -34,6 +35,7 @@ mod offline;
 mod parts;
 mod per_process;
 mod protocol;
+pub(crate) mod raw;
 #[cfg(test)]
 mod repeat_tests;
 mod request;
@@ -50,6 +52,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use calls::MlflowCalls;
+pub use follower::Follower;
 pub(crate) use logger::FixedRow;
 pub use logger::{Logger, RowLogger};
 pub use offline::{OFFLINE_VARIABLE, closed_position, is_offline_store};
@@ -58,8 +61,9 @@ pub(crate) use typed::{Asks, RunsSearch};
 use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, holder_name};
 use crate::engine::{InboxWriter, WriterId};
+use crate::local::cached;
 use crate::mlflow::{Process, Settings, working_directory};
-use crate::{Durability, Error, LocalOptions, LocalStore, Result, RunId};
+use crate::{Cached, Durability, Error, LocalOptions, LocalStore, Result, RunId};
 use node::{Node, Role};
 use per_process::PerProcess;
 use seat::Seat;
@@ -167,12 +171,21 @@ impl Shared {
     /// Opens a store for reading in this process. If another process holds it, that one is asked to bring index and
     /// files up to date first.
     pub(crate) fn open_to_read(how: LocalOptions) -> Result<LocalStore> {
-        let how = how.create(false).read_only(true);
+        Self::settle_for_reader(&how);
+        how.create(false).read_only(true).open()
+    }
+
+    /// As [`Shared::open_to_read`]; a store without an index is read by the one that the folder keeps.
+    pub(crate) fn open_to_read_cached(how: LocalOptions, cache: &Path) -> Result<(LocalStore, Cached)> {
+        Self::settle_for_reader(&how);
+        cached::open(how, cache)
+    }
+
+    fn settle_for_reader(how: &LocalOptions) {
         if how.path().join("sock").exists() {
             // Without its help the reader replays more.
-            let _ = client::settle_for_reader(how.path());
+            let _unhelped = client::settle_for_reader(how.path());
         }
-        how.open()
     }
 
     /// Whether calls are made for clients of this process.

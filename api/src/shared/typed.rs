@@ -11,12 +11,12 @@
 
 use std::ops::Deref;
 
-use super::Shared;
 use super::caller::OWN;
 use super::fault::typed;
 use super::protocol::{ClientId, Request, answered, new_request, refused};
 use super::request::{call_of, unknown};
 use super::wire::{Arg, Lend, Put, Take};
+use super::{Shared, raw};
 use crate::engine::event::payload::Decoded;
 use crate::engine::search::View;
 use crate::engine::{HistoryPosition, HistoryQuery};
@@ -26,9 +26,9 @@ use crate::mlflow::entity::Tag;
 use crate::mlflow::{MetricColumns, Mlflow, Rewound};
 use crate::run::RunChange;
 use crate::{
-    CompactOptions, CompactReport, DatasetInput, Ended, Error, Event, ExperimentId, ExperimentSpec, Lifecycle,
-    LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId, RegisteredModelSpec, Result, RunId, RunSpec,
-    RunStatus, Stage, VersionSpec,
+    Batch, CompactOptions, CompactReport, DatasetInput, Durability, Ended, Error, Event, ExperimentId, ExperimentSpec,
+    Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId, RegisteredModelSpec, Result, RunId,
+    RunSpec, RunStatus, Stage, VersionSpec,
 };
 
 /// The first number of a typed call.
@@ -123,6 +123,43 @@ impl Answers<'_> {
 
     fn settle_for_readers(&self) -> Result<()> {
         self.engine().settle_for_readers()
+    }
+
+    fn raw_state(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.snapshot_of_entities()?.entity_bytes(&raw::key(key)?)
+    }
+
+    fn raw_experiments(&self) -> Result<Vec<ExperimentId>> {
+        Ok(self.snapshot_of_entities()?.experiments()?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    fn raw_registered_models(&self) -> Result<Vec<u64>> {
+        Ok(self.snapshot_of_entities()?.registered_models()?.into_iter().map(|(id, _)| id.0).collect())
+    }
+
+    fn raw_runs(&self, experiment: ExperimentId) -> Result<Vec<RunId>> {
+        self.snapshot_of_entities()?.runs_of(experiment)
+    }
+
+    fn raw_events(&self, key: &[u8]) -> Result<Vec<(u64, Option<String>, Vec<u8>)>> {
+        raw::events(&self.snapshot_of_entities()?, &raw::key(key)?)
+    }
+
+    fn raw_has_points(&self, run: RunId) -> Result<bool> {
+        Ok(!self.snapshot_of_run(run)?.latest(run)?.is_empty())
+    }
+
+    /// Position, and whether the batch was there; `None`: its key was used for another one.
+    fn raw_append(&self, batch: &[u8]) -> Result<(u64, Option<bool>)> {
+        match self.append(Batch::from_bytes(batch)?, Durability::Buffered) {
+            Ok(receipt) => Ok((receipt.lsn.0, Some(receipt.repeated))),
+            Err(Error::KeyReused { lsn, .. }) => Ok((lsn, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn raw_ensure_default_experiment(&self) -> Result<bool> {
+        self.ensure_default_experiment()
     }
 
     fn history(&self, run: RunId, key: &str, first: i64, last: i64, after: &[u8], limit: u64) -> Result<HistoryPart> {
@@ -394,6 +431,17 @@ calls! {
     run 136 metric_info(run: RunId, key: &str) -> Option<MetricInfo>;
     run 138 liveness(run: RunId) -> Liveness;
     read 137 search_runs(search: &RunsSearch) -> RunsFound;
+
+    // Keys, states, events and batches as bytes of the engine: see [`super::raw`].
+    own 870 raw_state(key: &[u8]) -> Option<Vec<u8>>;
+    own 871 raw_experiments() -> Vec<ExperimentId>;
+    own 872 raw_registered_models() -> Vec<u64>;
+    own 873 raw_runs(experiment: ExperimentId) -> Vec<RunId>;
+    own 874 raw_events(key: &[u8]) -> Vec<(u64, Option<String>, Vec<u8>)>;
+    own 875 raw_has_points(run: RunId) -> bool;
+    // A batch with an idempotency key may come twice.
+    own 876 raw_append(batch: &[u8]) -> (u64, Option<bool>);
+    own 877 raw_ensure_default_experiment() -> bool;
 
     // Done twice it finds nothing to do.
     own 890 compact_store(options: &CompactOptions) -> CompactReport;

@@ -55,6 +55,12 @@ pub struct Store {
     shared: Shared,
 }
 
+impl From<Store> for crate::RawStore {
+    fn from(store: Store) -> Self {
+        Self::somewhere(store.shared)
+    }
+}
+
 /// Copies borrowed pairs into the form that calls take.
 fn owned(pairs: &[(&str, &str)]) -> Vec<Pair> {
     crate::experiment::owned(pairs)

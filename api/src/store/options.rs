@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Store;
 use crate::shared::{How, Shared};
-use crate::{Clock, Durability, LocalOptions, LocalStore, Result};
+use crate::{Cached, Clock, Durability, LocalOptions, LocalStore, Result};
 
 /// How to open a store. Every setting has a default that suits training runs. Engine settings only take effect in the
 /// process that holds the store.
@@ -228,6 +228,28 @@ impl Options {
     /// ```
     pub fn open_to_read(self) -> Result<LocalStore> {
         Shared::open_to_read(self.local)
+    }
+
+    /// As [`Options::open_to_read`], with a folder that keeps an index for a store that has none: a copy, or one on
+    /// read-only media. The first open makes it, at the cost of reading the whole log; it takes as much room as the index
+    /// and files of the store would. When the store has changed since, it is made again.
+    ///
+    /// # Errors
+    /// Those of [`Options::open_to_read`]; [`Error::StorageFull`](crate::Error::StorageFull) and
+    /// [`Error::Io`](crate::Error::Io) of the folder; [`Error::Unavailable`](crate::Error::Unavailable) while another
+    /// process makes the index.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (path, cache) = (dir.path().join("exp"), dir.path().join("cache"));
+    /// let store = runlode::Store::open(&path)?;
+    /// let (reader, cached) = runlode::Store::options(&path).open_to_read_cached(&cache)?;
+    /// assert!(reader.snapshot()?.experiment_by_name("Default")?.is_some());
+    /// assert_eq!(cached, runlode::Cached::NotNeeded);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open_to_read_cached(self, cache: impl AsRef<Path>) -> Result<(LocalStore, Cached)> {
+        Shared::open_to_read_cached(self.local, cache.as_ref())
     }
 
     /// Opens the store as if in another process: nothing is shared with the store that this process has open. For tests

@@ -181,10 +181,16 @@ impl Target {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn apply(&mut self, chunk: &Chunk) -> Result<Report> {
+        let mut report = Report::default();
+        self.apply_into(chunk, &mut report)?;
+        Ok(report)
+    }
+
+    /// As [`Target::apply`]; after an error, the report says what was applied before.
+    pub(super) fn apply_into(&mut self, chunk: &Chunk, report: &mut Report) -> Result<()> {
         if chunk.source != self.source.0 {
             return Err(Error::invalid("sync", "the chunk is of another store"));
         }
-        let mut report = Report::default();
         let engine = self.store.engine().clone();
         let keys = chunk.keys.iter().map(|name| engine.metric_key(name)).collect::<Result<Vec<_>>>()?;
         let with = With {
@@ -207,15 +213,15 @@ impl Target {
             if batch.first <= seen {
                 let mut rest = batch.clone();
                 rest.drop_seen(seen);
-                self.apply_batch(&rest, &with, &mut report)?;
+                self.apply_batch(&rest, &with, report)?;
             } else {
-                self.apply_batch(batch, &with, &mut report)?;
+                self.apply_batch(batch, &with, report)?;
             }
         }
         self.note(chunk)?;
         self.store.flush()?;
         report.through = self.applied()?.0;
-        Ok(report)
+        Ok(())
     }
 
     /// Writes to the log how much of the source is here, and which experiments were matched.

@@ -1080,3 +1080,30 @@ fn a_purge_in_a_middle_store_is_told_in_every_store_after_it() {
     assert_eq!(c.seen(&run), a.seen(&run));
     assert!(c.store.verify().unwrap().is_sound());
 }
+
+/// A sender whose answer was lost sends the chunk again. What was told the first time must not be lost with the answer.
+#[test]
+fn a_chunk_that_comes_again_is_answered_as_the_first_time() {
+    let [a, b] = [Side::new(), Side::new()];
+    let run = a.run("e", "both", 1);
+    sync(&a, &b);
+    for (side, value) in [(&a, "of a"), (&b, "of b")] {
+        side.later(10);
+        side.mlflow.set_tag(&run, "note", value).unwrap();
+        side.store.flush().unwrap();
+    }
+    let id = a.store.engine().id();
+    let applied = Target::new(&b.store, id).unwrap().applied().unwrap();
+    let mut source = Source::new(&a.store, applied, b.store.engine().id()).unwrap();
+    let chunk = source.next_chunk().unwrap().unwrap().encode();
+    let first = b.mlflow.sync_apply(&chunk).unwrap();
+    assert_eq!((first.problems_count, first.batches_count), (1, 1), "{first:?}");
+    let end = b.end();
+    assert_eq!(b.mlflow.sync_apply(&chunk).unwrap(), first);
+    assert_eq!(b.mlflow.sync_apply(&chunk).unwrap(), first);
+    assert_eq!(b.end(), end, "nothing was applied again");
+    // Another chunk has a report of its own.
+    let mut other = Chunk::decode(&chunk).unwrap();
+    other.batches.clear();
+    assert_eq!(b.mlflow.sync_apply(&other.encode()).unwrap().problems_count, 0);
+}

@@ -3,7 +3,8 @@
 //! ```text
 //! entity           1 experiment u64 | 2 experiment name | 3 run 16 | 4 logged model 16 | 5 registered model u64
 //!                  6 model name | 7 registered model u64, version u32 | 8 experiment u64, name length u32, name, digest
-//! run of an experiment, logged model of one   experiment u64, position of creation u64, id 16
+//! run of an experiment             experiment u64, start time u64 (i64, sign bit flipped), complement of id 16
+//! logged model of an experiment    experiment u64, position of creation u64, id 16
 //! series           run 16, key u32            chunks     first series 20, file u64, first chunk u32
 //! event list       entity, first Lsn u64      dictionary kind u8, id u32
 //! ```
@@ -100,7 +101,33 @@ pub fn read_entity(bytes: &[u8]) -> Option<EntityKey> {
     bytes.is_empty().then_some(key)
 }
 
-/// Key in the lists of an experiment's runs and logged models.
+/// Key in the list of an experiment's runs. Read backwards, the list is in the order of searches: newest first, runs that
+/// started together by ascending id. The least start time is the same as the one after it, as it is for searches.
+pub fn run_of(experiment: ExperimentId, start_time_ms: i64, run: RunId) -> [u8; 32] {
+    let mut out = [0; 32];
+    out[..8].copy_from_slice(&experiment.0.to_be_bytes());
+    let start = start_time_ms.max(i64::MIN + 1);
+    out[8..16].copy_from_slice(&((start as u64) ^ SIGN).to_be_bytes());
+    for (out, byte) in out[16..].iter_mut().zip(run.0) {
+        *out = !byte;
+    }
+    out
+}
+
+/// Start time and run of a [`run_of`] key.
+pub fn read_run_of(key: &[u8; 32]) -> (i64, RunId) {
+    let [_, start, a, b] = split_32(key);
+    let mut run = [0; 16];
+    for (out, byte) in run.iter_mut().zip(a.into_iter().chain(b)) {
+        *out = !byte;
+    }
+    ((u64::from_be_bytes(start) ^ SIGN) as i64, RunId(run))
+}
+
+/// Flipped, numbers with a sign are in the order of their bytes.
+const SIGN: u64 = 1 << 63;
+
+/// Key in the list of an experiment's logged models.
 pub fn member(experiment: ExperimentId, created: Lsn, id: [u8; 16]) -> [u8; 32] {
     let mut out = [0; 32];
     out[..8].copy_from_slice(&experiment.0.to_be_bytes());
@@ -213,6 +240,15 @@ mod tests {
         }
 
         #[test]
+        fn lists_of_runs_are_in_the_order_of_searches(a: (u64, i64, [u8; 2]), b: (u64, i64, [u8; 2])) {
+            let key = |(experiment, time, id): (u64, i64, [u8; 2])| {
+                run_of(ExperimentId(experiment), time, RunId(std::array::from_fn(|at| id[at % 2])))
+            };
+            let order = a.0.cmp(&b.0).then(a.1.max(-i64::MAX).cmp(&b.1.max(-i64::MAX))).then(b.2.cmp(&a.2));
+            prop_assert_eq!(key(a).cmp(&key(b)), order);
+        }
+
+        #[test]
         fn arbitrary_keys_never_panic(bytes: Vec<u8>) {
             if let Some(key) = read_entity(&bytes) {
                 prop_assert_eq!(entity(&key), bytes);
@@ -220,11 +256,12 @@ mod tests {
         }
 
         #[test]
-        fn fixed_keys_come_back(run: [u8; 16], key: u32, file: u64, number: u32, kind: u8) {
+        fn fixed_keys_come_back(run: [u8; 16], key: u32, file: u64, number: u32, kind: u8, time: i64) {
             let id = SeriesId { run: RunId(run), key: KeyId(key) };
             prop_assert_eq!(read_series(&series(id)), id);
             prop_assert_eq!(read_chunk(&chunk(id, file, number)), (id, file, number));
             prop_assert_eq!(read_member(&member(ExperimentId(file), Lsn(7), run)), run);
+            prop_assert_eq!(read_run_of(&run_of(ExperimentId(file), time, RunId(run))), (time.max(-i64::MAX), RunId(run)));
             prop_assert_eq!(read_dictionary(&dictionary(kind, key)), (kind, key));
         }
     }

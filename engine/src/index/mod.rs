@@ -21,6 +21,6 @@ pub mod tables;
 mod write;
 
 pub use change::{ChunkRows, DictionaryEntry, IdempotencyEntry, IndexChange, Rows};
-pub use read::IndexRead;
+pub use read::{IndexRead, WantedStats};
 pub(crate) use stats_page::KEYS_OF_PAGE;
 pub use store::{Index, Judged, Opened};

@@ -93,6 +93,39 @@ fn put_page(first: KeyId, row: &[u8], list: &mut Vec<(KeyId, Stats)>) -> Result<
     read.ok_or_else(malformed_stats)
 }
 
+/// Which statistics a scan of runs reads.
+#[derive(Debug, Clone, Copy)]
+pub enum WantedStats<'a> {
+    /// Those of all series.
+    All,
+    /// Those of these keys, which ascend.
+    Of(&'a [KeyId]),
+}
+
+impl WantedStats<'_> {
+    fn is_none(self) -> bool {
+        matches!(self, Self::Of([]))
+    }
+
+    /// Appends the wanted series of a page of statistics.
+    fn put_page(self, first: KeyId, row: &[u8], list: &mut Vec<(KeyId, Stats)>) -> Result<()> {
+        let keys = match self {
+            Self::All => return put_page(first, row, list),
+            Self::Of(keys) => &keys[keys.partition_point(|key| *key < first)..],
+        };
+        let Some(last) = keys.iter().take_while(|key| key.0 - first.0 < stats_page::KEYS_OF_PAGE).last() else {
+            return Ok(());
+        };
+        let read = stats_page::for_each(first, row, |key, stats| {
+            if keys.binary_search(&key).is_ok() {
+                list.push((key, stats));
+            }
+            key < *last
+        });
+        read.ok_or_else(malformed_stats)
+    }
+}
+
 impl IndexRead {
     pub(super) fn new(database: Arc<Database>, met: Damage) -> Result<Self> {
         let at = At { op: "read", met: Some(&met.clone()) };
@@ -233,9 +266,37 @@ impl IndexRead {
         }))
     }
 
-    /// Runs of an experiment in the order of creation, deleted ones as well, purged ones not.
+    /// Runs of an experiment, oldest first, deleted ones as well, purged ones not.
     pub fn runs_of(&self, experiment: ExperimentId) -> Result<Vec<RunId>> {
-        Self::members(&self.runs, experiment, self.met.clone())?.map(|id| id.map(RunId)).collect()
+        let mut runs = self.runs_newest_first(experiment, None)?.map(|run| run.map(|(_, run)| run));
+        let mut list = runs.by_ref().collect::<Result<Vec<_>>>()?;
+        list.reverse();
+        Ok(list)
+    }
+
+    /// Start time and id of an experiment's runs in the order of searches: newest first, then by id; deleted ones as well,
+    /// purged ones not. `after`: only those that follow this one.
+    pub fn runs_newest_first(
+        &self,
+        experiment: ExperimentId,
+        after: Option<(i64, RunId)>,
+    ) -> Result<impl Iterator<Item = Result<(i64, RunId)>> + use<>> {
+        let first = keys::run_of(experiment, i64::MIN, RunId([u8::MAX; 16]));
+        let range = match after {
+            Some((start_time_ms, run)) => {
+                let end = keys::run_of(experiment, start_time_ms, run);
+                self.runs.range::<&[u8; 32]>(&first..&end)
+            }
+            None => {
+                let last = keys::run_of(experiment, i64::MAX, RunId([0; 16]));
+                self.runs.range::<&[u8; 32]>(&first..=&last)
+            }
+        };
+        let met = self.met.clone();
+        Ok(range.or_error(self)?.rev().map(move |entry| {
+            let entry = entry.or_error(At { op: "read", met: Some(&met) });
+            entry.map(|(key, _)| keys::read_run_of(key.value()))
+        }))
     }
 
     /// Logged models of an experiment in the order of creation, deleted ones as well.
@@ -276,21 +337,33 @@ impl IndexRead {
         Ok(list)
     }
 
-    /// The rows of these runs, whose ids ascend, with the statistics of their series by key id (empty if not wanted).
-    /// `each` gets the index in `runs`; a run without a row is skipped.
+    /// Statistics of some series of a run, by key id; the keys ascend.
+    fn stats_of_keys(&self, run: RunId, keys: &[KeyId]) -> Result<Vec<(KeyId, Stats)>> {
+        let mut list = Vec::new();
+        for key in keys {
+            list.extend(self.stats(SeriesId { run, key: *key })?.map(|stats| (*key, stats)));
+        }
+        Ok(list)
+    }
+
+    /// The rows of these runs, whose ids ascend, with the statistics of the wanted series by key id. `each` gets the index
+    /// in `runs`; a run without a row is skipped.
     ///
     /// # Complexity
     /// If they are a large part of all runs, both tables are scanned once, page by page.
     pub fn for_each_run_in(
         &self,
         runs: &[RunId],
-        with_stats: bool,
+        wanted: WantedStats<'_>,
         mut each: impl FnMut(usize, &ArchivedRunState, &[(KeyId, Stats)]) -> Result<()>,
     ) -> Result<()> {
         if (runs.len() as u64).saturating_mul(READ_THROUGH_PART) < self.entities.len().or_error(self)? {
             for (at, run) in runs.iter().enumerate() {
                 if let Some(row) = self.entities.get(keys::entity(&EntityKey::Run(*run)).as_slice()).or_error(self)? {
-                    let stats = if with_stats { self.stats_of(*run)? } else { Vec::new() };
+                    let stats = match wanted {
+                        WantedStats::All => self.stats_of(*run)?,
+                        WantedStats::Of(keys) => self.stats_of_keys(*run, keys)?,
+                    };
                     each(at, rows::access_run(row.value())?, &stats)?;
                 }
             }
@@ -302,16 +375,16 @@ impl IndexRead {
         let from = keys::series(SeriesId { run: *first, key: KeyId(0) });
         let to = keys::series(SeriesId { run: *last, key: KeyId(u32::MAX) });
         let mut all_stats = self.stats.range::<&[u8; 20]>(&from..=&to).or_error(self)?;
-        let mut next = if with_stats { all_stats.next().transpose().or_error(self)? } else { None };
+        let mut next = if wanted.is_none() { None } else { all_stats.next().transpose().or_error(self)? };
         let mut stats = Vec::new();
-        let mut wanted = runs.iter().enumerate().peekable();
+        let mut asked = runs.iter().enumerate().peekable();
         for entry in entities {
             let (key, row) = entry.or_error(self)?;
             let Some(EntityKey::Run(run)) = keys::read_entity(key.value()) else {
                 return Err(rows::malformed("entities", "an unknown key"));
             };
-            while wanted.next_if(|(_, other)| **other < run).is_some() {}
-            let Some((at, _)) = wanted.next_if(|(_, other)| **other == run) else { continue };
+            while asked.next_if(|(_, other)| **other < run).is_some() {}
+            let Some((at, _)) = asked.next_if(|(_, other)| **other == run) else { continue };
             stats.clear();
             while let Some((key, row)) = &next {
                 let series = keys::read_series(key.value());
@@ -319,7 +392,7 @@ impl IndexRead {
                     break;
                 }
                 if series.run == run {
-                    put_page(series.key, row.value(), &mut stats)?;
+                    wanted.put_page(series.key, row.value(), &mut stats)?;
                 }
                 next = all_stats.next().transpose().or_error(self)?;
             }

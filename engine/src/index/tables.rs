@@ -7,7 +7,7 @@
 //! |---|---|---|---|---|
 //! | `meta` | `store`, `positions` | see [`SCHEMA`], [`keys`](super::keys) | checkpoint, seal, compaction | open |
 //! | `entities` | kind u8, id (see `keys::entity`) | rkyv archive of the kind's state | checkpoint | snapshot, search |
-//! | `runs` | experiment u64, created u64, run 16 | - | entities | lists of runs |
+//! | `runs` | experiment u64, start time u64, run 16 (see `keys::run_of`) | - | entities | lists of runs, search |
 //! | `logged_models` | experiment u64, created u64, model 16 | - | entities | lists of models |
 //! | `stats` | run 16, first key u32 | statistics of 16 neighbours, `stats_page` | checkpoint | latest values, search |
 //! | `chunks` | first series 20, file u64, first chunk u32 | opaque: some of a file's directory | seal, compaction | histories |
@@ -26,13 +26,13 @@
 //! are neighbours in a series file and belong to series of one such page; its key names the first series. So all rows
 //! with chunks of a series lie between the first key of its page and its own key.
 //!
-//! The keys of `runs` and `logged_models` hold experiment and creation, so lists come in the order of creation, and new
-//! rows are appended. Purged runs are not listed.
+//! The keys of `runs` hold experiment and start time, those of `logged_models` experiment and creation: a list of the
+//! newest runs is read from its end, and new rows are appended. Purged runs are not listed.
 
 use redb::TableDefinition;
 
 /// Version of these tables. An index of another version is rebuilt, never migrated.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;
 
 /// Bytes of a row or key of any length.
 pub(super) type Any = &'static [u8];

@@ -166,6 +166,17 @@ fn put_each<K: Key + 'static, V: Value + 'static>(
 fn write_entities(transaction: &WriteTransaction, change: &IndexChange) -> Result<()> {
     let entities = sorted(&change.entities, |(key, _)| keys::entity(key));
     let mut table = transaction.open_table(ENTITIES).or_error("write")?;
+    // A purged run keeps no start time. What it is listed under is known from its old row.
+    let mut purged = Vec::new();
+    for (key, (entity, state)) in &entities {
+        if let (EntityKey::Run(id), EntityState::Run(state)) = (entity, &**state)
+            && state.lifecycle == Lifecycle::Purged
+            && let Some(old) = table.get(key.as_slice()).or_error("write")?
+        {
+            let start_time_ms = rows::access_run(old.value())?.start_time_ms.to_native();
+            purged.push(keys::run_of(state.experiment, start_time_ms, *id));
+        }
+    }
     put(
         &mut table,
         &entities,
@@ -175,13 +186,13 @@ fn write_entities(transaction: &WriteTransaction, change: &IndexChange) -> Resul
     drop(table);
 
     let mut runs = Vec::new();
-    let mut purged = Vec::new();
     let mut models = Vec::new();
     for (_, (key, state)) in &entities {
         match (key, &**state) {
             (EntityKey::Run(id), EntityState::Run(state)) => {
-                let key = keys::member(state.experiment, state.created, id.0);
-                if state.lifecycle == Lifecycle::Purged { purged.push(key) } else { runs.push(key) }
+                if state.lifecycle != Lifecycle::Purged {
+                    runs.push(keys::run_of(state.experiment, state.start_time_ms, *id));
+                }
             }
             (EntityKey::LoggedModel(id), EntityState::LoggedModel(state)) => {
                 models.push(keys::member(state.experiment, state.created, id.0));

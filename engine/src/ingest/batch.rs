@@ -147,6 +147,10 @@ impl Batch {
         self
     }
 
+    pub(super) fn has_look_up(&self) -> bool {
+        self.look_up.is_some()
+    }
+
     pub(crate) fn looks_up(&self) -> LookUp {
         let applied_once = self.origin.merged.is_some() || self.origin.store.is_some();
         self.look_up.unwrap_or(if applied_once { LookUp::Nothing } else { LookUp::Late })

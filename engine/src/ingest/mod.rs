@@ -7,12 +7,13 @@
 //! group_commit | room               `Sync` appends share a sync; waits for memory and disk
 //! sequencer, known, gate            under the sequencer: check, place, publish
 //! prepared  late  base              what is handed over, and what it was decided on
-//! batch  validate  encode  look_up  signal
+//! batch  carried  validate  encode  look_up  signal
 //! ```
 
 mod append;
 pub(crate) mod base;
 pub(crate) mod batch;
+mod carried;
 mod compare;
 pub(crate) mod encode;
 pub(crate) mod gate;

@@ -2,6 +2,7 @@
 
 pub(crate) mod branch_series;
 pub(crate) mod branches;
+mod carried;
 pub(crate) mod history;
 pub(crate) mod late;
 pub(crate) mod past;

@@ -5,8 +5,9 @@
 //! were logged. A query takes three steps:
 //!
 //! 1. *Select* the chunks that overlap the query, by their entries.
-//! 2. *Group* them into runs of overlapping steps. A run of one chunk stands for itself: it may be answered by its
-//!    summary or rollups. Any other run is decoded and sorted: slower, equally exact.
+//! 2. *Group* them into runs that overlap in latest order. A run of one chunk stands for itself: it may be answered by
+//!    its summary or rollups. Any other run is decoded and sorted: slower, equally exact. Chunks that meet within a step
+//!    do not overlap if their times say what comes first, so a series whose points all have one step is not decoded.
 //! 3. Answer: [`history`], [`downsample`], [`thinned`], [`stats_at`].
 
 mod downsample;
@@ -17,6 +18,7 @@ mod thinned;
 mod unsealed;
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 pub(crate) use downsample::downsample_unsealed;
@@ -29,7 +31,7 @@ pub(crate) use unsealed::Unsealed;
 
 use crate::error::Result;
 use crate::id::Lsn;
-use crate::point::{Columns, Point, Stats};
+use crate::point::{Columns, Point, Stats, value_order};
 use crate::series::{ChunkList, ChunkRef, ColumnSet, greatest, in_latest_order, least, sort_latest};
 use crate::time::TimestampMs;
 
@@ -59,7 +61,7 @@ pub const ALL_STEPS: (i64, i64) = (i64::MIN, i64::MAX);
 
 // ---- pieces -------------------------------------------------------------------------------------------------------
 
-/// A part of a series. The pieces of a selection are in order of steps, and no two share a step.
+/// A part of a series. The pieces of a selection are in latest order; neighbours may share a step.
 #[derive(Debug)]
 enum Piece<'a> {
     /// A chunk that is wholly visible and in range.
@@ -103,7 +105,40 @@ pub(super) fn is_whole(chunk: &ChunkRef, up_to: Lsn, (first, last): (i64, i64)) 
     entry.lsn_max <= up_to.0 && entry.step_first >= first && entry.step_last <= last
 }
 
-/// The points of the range, as pieces in order of steps. Pieces of points have at least these columns.
+/// A place in latest order, as far as entries tell it: step and time.
+type Edge = (i64, i64);
+
+fn begin_of(chunk: &ChunkRef) -> Edge {
+    (chunk.entry.step_first, chunk.entry.time_first_ms)
+}
+
+/// An upper bound for the visible points of a chunk.
+fn end_of(chunk: &ChunkRef) -> Edge {
+    let whole = chunk.step_bound >= chunk.entry.step_last;
+    (chunk.step_last(), if whole { chunk.entry.time_last_ms } else { i64::MAX })
+}
+
+/// Whether all of a chunk comes before the chunks that follow it in the list. The values decide between points of one step
+/// and time, and then the positions, where entries have them.
+fn precedes(chunk: &ChunkRef, rest: &[&ChunkRef]) -> bool {
+    let [next, after @ ..] = rest else { return true };
+    match end_of(chunk).cmp(&begin_of(next)) {
+        Ordering::Less => true,
+        Ordering::Greater => false,
+        // Chunks that begin at one place are in no order of values.
+        Ordering::Equal if after.first().is_some_and(|after| begin_of(after) == begin_of(next)) => false,
+        Ordering::Equal => match (&chunk.entry.summary, &next.entry.summary) {
+            (Some(of), Some(of_next)) => match value_order(of.last, of_next.first) {
+                Ordering::Less => true,
+                Ordering::Equal => chunk.entry.lsn_max <= next.entry.lsn_min,
+                Ordering::Greater => false,
+            },
+            _ => false,
+        },
+    }
+}
+
+/// The points of the range, as pieces in latest order. Pieces of points have at least these columns.
 fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64), want: ColumnSet) -> Result<Vec<Piece<'a>>> {
     let mut hot = hot_points(source, steps);
     if !in_latest_order(&hot) {
@@ -111,18 +146,20 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64), want: ColumnSet) -> R
     }
     let candidates = source.chunks.with_steps(steps);
     let mut out = Vec::with_capacity(candidates.len() + 2);
-    let mut rest =
-        candidates.iter().filter(|r| r.step_last() >= steps.0 && r.entry.lsn_min <= source.up_to.0).peekable();
+    let selected: Vec<&ChunkRef> =
+        candidates.iter().filter(|r| r.step_last() >= steps.0 && r.entry.lsn_min <= source.up_to.0).collect();
+    let mut rest = &selected[..];
     // Hot points before this index are in `out`; each point goes where its own step belongs.
     let mut hot_start = 0;
-    while let Some(chunk) = rest.next() {
-        let mut last = chunk.step_last();
-        let hot_before = hot_start + behind(&hot, hot_start, |step| step < chunk.entry.step_first);
+    while let Some((chunk, others)) = rest.split_first() {
+        rest = others;
+        let mut last = end_of(chunk);
+        let hot_before = behind(&hot, hot_start, |edge| edge < begin_of(chunk));
         push_points(&mut out, range_of(&hot, hot_start, hot_before));
         hot_start = hot_before;
-        let hot_among = |last: i64| hot_before + behind(&hot, hot_before, |step| step <= last);
-        // The common case, thousands of times in a row: the chunk shares no step with anything else.
-        let alone = rest.peek().is_none_or(|next| next.entry.step_first > last) && hot_among(last) == hot_before;
+        let hot_among = |last: Edge| behind(&hot, hot_before, |edge| edge <= last);
+        // The common case, thousands of times in a row: nothing else lies between the chunk's ends.
+        let alone = precedes(chunk, rest) && hot_among(last) == hot_before;
         if alone {
             if is_whole(chunk, source.up_to, steps) {
                 out.push(Piece::Chunk(chunk));
@@ -132,8 +169,9 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64), want: ColumnSet) -> R
             continue;
         }
         let mut all = visible_points(chunk, source.up_to, steps, ColumnSet::ALL)?;
-        while let Some(next) = rest.next_if(|next| next.entry.step_first <= last) {
-            last = last.max(next.step_last());
+        while let Some((next, others)) = rest.split_first().filter(|(next, _)| begin_of(next) <= last) {
+            rest = others;
+            last = last.max(end_of(next));
             all.append(&visible_points(next, source.up_to, steps, ColumnSet::ALL)?);
         }
         hot_start = hot_among(last);
@@ -148,9 +186,18 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64), want: ColumnSet) -> R
     Ok(out)
 }
 
-/// Number of points from `start` on whose steps fulfil `such`, in points in order of steps.
-fn behind(points: &Columns, start: usize, such: impl Fn(i64) -> bool) -> usize {
-    points.steps.get(start..).map_or(0, |steps| steps.partition_point(|step| such(*step)))
+/// The first point from `start` on whose place does not fulfil `such`, of points in latest order.
+fn behind(points: &Columns, start: usize, such: impl Fn(Edge) -> bool) -> usize {
+    let (mut low, mut high) = (start, points.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if such((points.steps[middle], points.times[middle])) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 fn range_of(points: &Columns, start: usize, end: usize) -> Columns {

@@ -25,7 +25,7 @@ pub(crate) struct MadeColumns {
 }
 
 /// The numbers of metrics that a query needs.
-fn asked(query: &SearchQuery, source: &dyn Source) -> Result<BTreeMap<KeyId, Vec<Aggregate>>> {
+pub(super) fn asked(query: &SearchQuery, source: &dyn Source) -> Result<BTreeMap<KeyId, Vec<Aggregate>>> {
     let mut asked: BTreeMap<KeyId, Vec<Aggregate>> = BTreeMap::new();
     for need in needs(query) {
         if let Need::Number(NumberKey::Metric { name, aggregate }) = need

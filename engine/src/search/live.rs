@@ -78,6 +78,10 @@ pub(crate) struct Projections {
     pub(crate) saving: Mutex<Saving>,
     /// See [`Projections::bytes_max`].
     bytes_max: AtomicU64,
+    /// See [`Projections::walked`].
+    walked: AtomicU64,
+    /// See [`Projections::count_once`].
+    once: AtomicU64,
 }
 
 impl Projections {
@@ -89,6 +93,27 @@ impl Projections {
     /// Sets the memory that all projections together may take.
     pub(crate) fn set_bytes_max(&self, bytes: u64) {
         self.bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Number of runs that searches looked at one by one since the open, instead of making columns.
+    pub(crate) fn walked(&self) -> u64 {
+        self.walked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_walked(&self, runs: u64) {
+        self.walked.fetch_add(runs, Ordering::Relaxed);
+    }
+
+    /// Counts a search by columns of its own; the number of those before.
+    pub(crate) fn count_once(&self) -> u64 {
+        self.once.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether an experiment has columns, of any position.
+    pub(crate) fn is_built(&self, experiment: ExperimentId) -> bool {
+        let standing = self.of.lock().get(&experiment).cloned();
+        // One that is locked is being built or brought up to date.
+        standing.is_some_and(|standing| standing.try_read().is_none_or(|standing| standing.position.is_some()))
     }
 
     /// Sets where the lists begin: after the replay of an open, before anything is appended.

@@ -19,6 +19,7 @@ pub(crate) mod leaf;
 pub mod like;
 pub(crate) mod live;
 pub(crate) mod number;
+pub(crate) mod only;
 pub(crate) mod order;
 pub(crate) mod page;
 pub(crate) mod plan;

@@ -339,7 +339,7 @@ impl Projection {
         true
     }
 
-    fn put_stats(&mut self, at: u32, stats: &[(KeyId, Stats)]) {
+    pub(super) fn put_stats(&mut self, at: u32, stats: &[(KeyId, Stats)]) {
         for (key, stats) in stats {
             // A new column with this run alone would hide the values of the others.
             if self.asked_only && !self.metrics.contains_key(key) {
@@ -380,7 +380,7 @@ impl Projection {
         }
     }
 
-    fn put_lifecycle(&mut self, at: u32, lifecycle: Option<Lifecycle>) {
+    pub(super) fn put_lifecycle(&mut self, at: u32, lifecycle: Option<Lifecycle>) {
         let (word, bit) = (at as usize / 64, 1u64 << (at % 64));
         if self.active.len() <= word {
             self.active.resize(word + 1, 0);

@@ -35,7 +35,7 @@ impl ChunkRef {
     }
 }
 
-/// The chunks of one series, sorted by first step. Immutable: make it once, share it, keep it.
+/// The chunks of one series, sorted by their first points. Immutable: make it once, share it, keep it.
 #[derive(Debug, Default)]
 pub struct ChunkList {
     refs: Vec<ChunkRef>,
@@ -46,12 +46,15 @@ pub struct ChunkList {
 impl ChunkList {
     /// A list of chunks given in any order.
     pub fn new(mut refs: Vec<ChunkRef>) -> Self {
-        refs.sort_by_key(|r| (r.entry.step_first, r.step_last(), r.entry.lsn_min, r.file.file_id(), r.entry.offset));
+        refs.sort_by_key(|r| {
+            let entry = &r.entry;
+            (entry.step_first, entry.time_first_ms, r.step_last(), entry.lsn_min, r.file.file_id(), entry.offset)
+        });
         let disjoint = refs.iter().zip(refs.iter().skip(1)).all(|(a, b)| a.step_last() < b.entry.step_first);
         Self { refs, disjoint }
     }
 
-    /// The chunks, by first step.
+    /// The chunks, by first step and its time.
     pub fn refs(&self) -> &[ChunkRef] {
         &self.refs
     }

@@ -2,12 +2,13 @@
 //!
 //! A [`Storage`] is rooted at one store's folder. Every path is relative to it, with `/` between names, so a moved
 //! store keeps working and a simulated disk needs no real names. Implementations: [`disk`] (real files), [`memory`],
-//! and, for tests, `sim` (a seeded disk with crashes and faults).
+//! [`layered`] (a folder whose changes go to another one) and, for tests, `sim` (a seeded disk with crashes and faults).
 //!
 //! Durability is that of POSIX: bytes are durable after [`StorageFile::sync_data`]; a name (create, rename, remove) is
 //! durable after [`Storage::sync_dir`] of its folder. Unsynced operations have no order.
 
 pub mod disk;
+pub mod layered;
 pub mod lock;
 pub(crate) mod map;
 pub mod memory;

@@ -1,15 +1,13 @@
 //! `runlode history STORE ENTITY`: every change, by whom, when, old and new value.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use runlode::find::Named;
 use runlode::{EntityKey, changes};
 use serde_json::{Value, json};
 
-use crate::error::Result;
-use crate::find::store_path;
-use crate::open::open_to_read;
+use crate::error::{Error, Result};
+use crate::list::{Cell, csv_line};
+use crate::open::Source;
 use crate::output::Output;
 use crate::{Answer, format};
 
@@ -19,16 +17,24 @@ const WHO_MAX: usize = 16;
 /// Arguments of `history`.
 #[derive(Debug, Args)]
 pub struct History {
-    /// Folder of the store
-    #[arg(value_parser = store_path)]
-    store: PathBuf,
+    #[command(flatten)]
+    store: Source,
     /// A run, experiment or model: name, id, beginning of an id, models:/NAME, models:/NAME/VERSION, models:/NAME@ALIAS
     target: String,
+    /// Print CSV, a row for each field that changed: times in UTC
+    #[arg(long)]
+    csv: bool,
 }
+
+/// Columns of CSV.
+const COLUMNS: [&str; 8] = ["position", "time", "actor", "event", "field", "version", "from", "to"];
 
 impl History {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = open_to_read(&self.store, output)?;
+        if self.csv && output.is_json() {
+            return Err(Error::usage("--csv and --json exclude each other; give one of them"));
+        }
+        let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
         let key = match runlode::find::entity(&snapshot, &self.target)? {
             Named::Run(id) => EntityKey::Run(id),
@@ -38,7 +44,7 @@ impl History {
             Named::Version(id, _, version) => EntityKey::ModelVersion(id, version),
         };
         let events = snapshot.events(&key)?;
-        let time = if output.is_json() { format::time_utc } else { format::time };
+        let time = if self.csv || output.is_json() { format::time_utc } else { format::time };
         let changes = changes::of(&events, time);
         if output.is_json() {
             let all = changes.iter().map(|change| {
@@ -55,6 +61,9 @@ impl History {
                 })
             });
             output.document(&all.collect::<Value>())?;
+        } else if self.csv {
+            output.raw_line(&COLUMNS.join(","))?;
+            changes.iter().flat_map(rows).try_for_each(|row| output.raw_line(&csv_line(&row)))?;
         } else {
             let whos = changes.iter().map(|change| format::cut(change.actor.as_deref().unwrap_or("-"), WHO_MAX));
             let whos: Vec<String> = whos.collect();
@@ -70,4 +79,22 @@ impl History {
         }
         Ok(Answer::Yes)
     }
+}
+
+/// The rows of [`COLUMNS`] of one change: one for each field, and one without a field if it changed none.
+fn rows(change: &changes::Change) -> Vec<[Cell; 8]> {
+    let row = |field: [Cell; 4]| {
+        let [name, version, from, to] = field;
+        let (position, time) = (Cell::Count(change.position), Cell::Time(change.time_ms));
+        [position, time, Cell::text(change.actor.as_deref()), Cell::text(Some(&change.event)), name, version, from, to]
+    };
+    if change.fields.is_empty() {
+        return vec![row([Cell::Nothing, Cell::Nothing, Cell::Nothing, Cell::Nothing])];
+    }
+    let fields = change.fields.iter().map(|field| {
+        let version = field.version.map_or(Cell::Nothing, |version| Cell::Count(version.into()));
+        let (from, to) = (Cell::text(field.from.as_deref()), Cell::text(field.to.as_deref()));
+        row([Cell::text(Some(&field.field)), version, from, to])
+    });
+    fields.collect()
 }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runlode::LocalStore;
+use runlode::RawStore;
 
 use crate::error::{Error, Result};
 use crate::find::store_path;
-use crate::import::{ImportOptions, ImportSource, Report, check_sqlite, import_sqlite};
+use crate::import::{ImportOptions, ImportSource, Report, check_sqlite, import_sqlite_into};
+use crate::open::to_import;
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::{Answer, format};
@@ -48,7 +49,7 @@ impl Import {
             )));
         }
         check_sqlite(&database)?;
-        let store = LocalStore::options(&self.store).default_experiment(false).open()?;
+        let store = to_import(&self.store)?;
         let options = ImportOptions {
             artifacts: self.artifacts,
             restore_infinities: self.restore_infinities,
@@ -60,7 +61,9 @@ impl Import {
             None => options,
         };
         let bar = Bar::new("reading");
-        let report = import_sqlite(&database, &store, &options, &mut |at| bar.set(at.phase, at.done, at.total))?;
+        let into = RawStore::from(store.clone());
+        let report = import_sqlite_into(&database, &into, &options, &mut |at| bar.set(at.phase, at.done, at.total))?;
+        drop(into);
         drop(bar);
         store.close()?;
         print(&report, output)?;

@@ -1,24 +1,21 @@
 //! `runlode experiments`, `models`, `logged-models`: what a store holds.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use runlode::{Lifecycle, LocalStore, Snapshot};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::find::{self, store_path};
+use crate::find;
 use crate::list::{self, Cell, Column, Form};
-use crate::open::open_to_read;
+use crate::open::Source;
 use crate::output::Output;
 use crate::{Answer, json};
 
 /// Arguments that all lists have.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Folder of the store
-    #[arg(value_parser = store_path)]
-    store: PathBuf,
+    #[command(flatten)]
+    store: Source,
     /// Show deleted ones too
     #[arg(long)]
     all: bool,
@@ -98,7 +95,7 @@ impl Listing {
 }
 
 fn open(which: &Which, output: &mut Output) -> Result<(LocalStore, Snapshot)> {
-    let store = open_to_read(&which.store, output)?;
+    let store = which.store.open(output)?;
     let snapshot = store.snapshot()?;
     Ok((store, snapshot))
 }

@@ -1,23 +1,20 @@
 //! `runlode plot STORE RUN KEY`
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::find::{self, store_path};
+use crate::find;
 use crate::json::number;
-use crate::open::open_to_read;
+use crate::open::Source;
 use crate::output::Output;
 use crate::{Answer, format, picture};
 
 /// Arguments of `plot`.
 #[derive(Debug, Args)]
 pub struct Plot {
-    /// Folder of the store
-    #[arg(value_parser = store_path)]
-    store: PathBuf,
+    #[command(flatten)]
+    store: Source,
     /// The run: name, id, or beginning of the id
     run: String,
     /// The metric
@@ -32,7 +29,7 @@ pub struct Plot {
 
 impl Plot {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = open_to_read(&self.store, output)?;
+        let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
         let run = find::run(&snapshot, &self.run)?;
         if snapshot.stats(run, &self.key)?.is_none() {

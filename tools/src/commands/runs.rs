@@ -2,7 +2,6 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -14,9 +13,9 @@ use runlode::{ExperimentId, ExperimentState, RunId, RunState, Snapshot, Stats};
 use super::launches;
 pub(crate) use super::liveness::{look, status};
 use crate::error::{Error, Result};
-use crate::find::{self, store_path};
+use crate::find;
 use crate::list::{self, Cell, Column, Form};
-use crate::open::open_to_read;
+use crate::open::Source;
 use crate::output::{Output, note};
 use crate::{Answer, json};
 
@@ -28,9 +27,8 @@ const SHORT_ID: usize = 8;
 /// Arguments of `runs`.
 #[derive(Debug, Args)]
 pub struct Runs {
-    /// Folder of the store
-    #[arg(value_parser = store_path)]
-    store: PathBuf,
+    #[command(flatten)]
+    store: Source,
     /// Filter, e.g. "metrics.val_acc.max > 0.9 and (params.lr < 0.01 or tags.kind = 'ablation')"
     filter: Vec<String>,
     /// Only runs of this experiment, by name or id; may be repeated
@@ -61,7 +59,7 @@ enum Lifecycle {
 
 impl Runs {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = open_to_read(&self.store, output)?;
+        let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
         let experiments = match self.experiment.as_slice() {
             [] => snapshot.experiments()?.into_iter().map(|(id, _)| id).collect(),

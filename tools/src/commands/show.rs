@@ -1,6 +1,5 @@
 //! `runlode show STORE NAME [--as-of POSITION|TIME]`
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -15,17 +14,15 @@ use serde_json::Value;
 
 use super::runs::{look, status};
 use crate::error::{Error, Result};
-use crate::find::store_path;
-use crate::open::open_to_read;
+use crate::open::Source;
 use crate::output::Output;
 use crate::{Answer, artifacts, format, json};
 
 /// Arguments of `show`.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// Folder of the store
-    #[arg(value_parser = store_path)]
-    store: PathBuf,
+    #[command(flatten)]
+    store: Source,
     /// A run, experiment or model: name, id, beginning of an id, models:/NAME, models:/NAME/VERSION, models:/NAME@ALIAS
     target: String,
     /// Show it as of a position or a time ("2026-03-03 09:00")
@@ -98,7 +95,7 @@ impl Show {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let as_of: Option<AsOf> = self.as_of.as_deref().map(format::as_of).transpose()?;
         let wanted = Wanted::parse(&self.target)?;
-        let store = open_to_read(&self.store, output)?;
+        let store = self.store.open(output)?;
         let now = store.snapshot()?;
         let view = match as_of {
             Some(as_of) => View::Then(now.as_of(as_of)?),

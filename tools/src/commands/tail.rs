@@ -1,17 +1,17 @@
 //! `runlode tail STORE [--from POSITION]`: prints events from any position on, then follows new ones.
 //!
-//! One line for each event; points are one event for each series of a batch. JSON has the keys that Python's `tail` has.
-
-use std::path::PathBuf;
+//! One line for each event; points are one event for each series of a batch. JSON has the keys that Python's `tail` has,
+//! CSV a row for each event and each point.
 
 use clap::Args;
+use runlode::Follower;
 use runlode::mlflow::{Field, Mlflow, Settings, TailEvent, TailPage, TailPoints};
 use serde_json::{Map, Value, json};
 
-use crate::error::Result;
-use crate::find::store_path;
+use crate::error::{Error, Result};
 use crate::json::number;
-use crate::open::open_to_read;
+use crate::list::{Cell, csv_line};
+use crate::open::Source;
 use crate::output::Output;
 use crate::{Answer, format};
 
@@ -25,31 +25,65 @@ const SHORT_ID: usize = 8;
 /// Arguments of `tail`.
 #[derive(Debug, Args)]
 pub struct Tail {
-    /// Folder of the store
-    #[arg(value_parser = store_path)]
-    store: PathBuf,
+    #[command(flatten)]
+    store: Source,
     /// First position
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Wait for more events after the last one
     #[arg(long, short)]
     follow: bool,
+    /// Print CSV, a row for each event and each point: times in UTC, numbers in full
+    #[arg(long)]
+    csv: bool,
 }
+
+/// Columns of CSV. `details` has the other fields of an event, as JSON.
+const COLUMNS: [&str; 10] =
+    ["position", "time", "actor", "event", "run_id", "key", "step", "timestamp", "value", "details"];
 
 impl Tail {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = open_to_read(&self.store, output)?;
-        let calls = Mlflow::new(store.clone(), Settings::in_process(&store));
+        if self.csv && output.is_json() {
+            return Err(Error::usage("--csv and --json exclude each other; give one of them"));
+        }
+        let mut reader = Reader::open(&self, output)?;
+        if self.csv {
+            output.raw_line(&COLUMNS.join(","))?;
+        }
         let mut from = self.from;
         loop {
-            let page = calls.tail(from, BATCHES, if self.follow { WAIT_MS } else { 0 })?;
+            let page = reader.next(from)?;
             if page.events.is_empty() && page.points.is_empty() && page.next <= from && !self.follow {
                 return Ok(Answer::Yes);
             }
             from = page.next;
-            print(page, output)?;
+            print(page, self.csv, output)?;
             output.flush()?;
         }
+    }
+}
+
+/// What is read: the log as it is, or as it grows.
+enum Reader {
+    Once(Mlflow),
+    Follow(Follower),
+}
+
+impl Reader {
+    fn open(tail: &Tail, output: &mut Output) -> Result<Self> {
+        if tail.follow {
+            return Ok(Self::Follow(tail.store.follow(output)?));
+        }
+        let store = tail.store.open(output)?;
+        Ok(Self::Once(Mlflow::new(store.clone(), Settings::in_process(&store))))
+    }
+
+    fn next(&mut self, from: u64) -> Result<TailPage> {
+        Ok(match self {
+            Self::Once(calls) => calls.tail(from, BATCHES, 0)?,
+            Self::Follow(follower) => follower.next(from, BATCHES, WAIT_MS)?,
+        })
     }
 }
 
@@ -60,20 +94,23 @@ enum Line {
 }
 
 /// Prints a page in the order of the log; the series of a batch in the order of run and key.
-pub(crate) fn print(page: TailPage, output: &mut Output) -> Result<()> {
+fn print(page: TailPage, csv: bool, output: &mut Output) -> Result<()> {
     let mut points = page.points;
     points.sort_by(|a, b| (a.position, &a.run_id, &a.key).cmp(&(b.position, &b.run_id, &b.key)));
     let mut points = points.into_iter().peekable();
     for event in page.events {
         while let Some(before) = points.next_if(|points| points.position < event.position) {
-            print_line(&Line::Points(before), output)?;
+            print_line(&Line::Points(before), csv, output)?;
         }
-        print_line(&Line::Event(event), output)?;
+        print_line(&Line::Event(event), csv, output)?;
     }
-    points.try_for_each(|points| print_line(&Line::Points(points), output))
+    points.try_for_each(|points| print_line(&Line::Points(points), csv, output))
 }
 
-fn print_line(line: &Line, output: &mut Output) -> Result<()> {
+fn print_line(line: &Line, csv: bool, output: &mut Output) -> Result<()> {
+    if csv {
+        return line.rows().iter().try_for_each(|row| output.raw_line(&csv_line(row)));
+    }
     if output.is_json() {
         return output.document_line(&line.json());
     }
@@ -111,6 +148,45 @@ impl Line {
                 "steps": points.steps, "timestamps_ms": points.timestamps,
                 "values": points.values.iter().map(|value| number(*value)).collect::<Vec<_>>(),
             }),
+        }
+    }
+
+    /// The rows of [`COLUMNS`].
+    fn rows(&self) -> Vec<[Cell; 10]> {
+        let count = Cell::Count;
+        let row = |position, time_ms, actor: Option<&str>, event: &str, run: Option<&str>| {
+            let rest = [Cell::Nothing, Cell::Nothing, Cell::Nothing, Cell::Nothing, Cell::Nothing];
+            let [key, step, timestamp, value, details] = rest;
+            let (actor, event, run) = (Cell::text(actor), Cell::text(Some(event)), Cell::text(run));
+            [count(position), Cell::Time(time_ms), actor, event, run, key, step, timestamp, value, details]
+        };
+        match self {
+            Self::Event(event) => {
+                let of = |name: &str| event.fields.iter().find(|(field, _)| field == name).map(|(_, field)| field);
+                let text = |name| {
+                    of(name).and_then(|field| if let Field::Text(text) = field { Some(text.as_str()) } else { None })
+                };
+                let mut cells =
+                    row(event.position, event.time_ms, event.actor.as_deref(), &event.event, text("run_id"));
+                cells[5] = Cell::text(text("key"));
+                let others = event.fields.iter().filter(|(name, _)| name != "run_id" && name != "key");
+                let others: Map<String, Value> =
+                    others.map(|(name, field)| (name.clone(), field_json(field))).collect();
+                if !others.is_empty() {
+                    cells[9] = Cell::Text(Value::Object(others).to_string());
+                }
+                vec![cells]
+            }
+            Self::Points(points) => {
+                let columns = points.steps.iter().zip(&points.timestamps).zip(&points.values);
+                let cells = columns.map(|((step, time_ms), value)| {
+                    let mut cells = row(points.position, points.time_ms, None, "PointsLogged", Some(&points.run_id));
+                    cells[5] = Cell::text(Some(&points.key));
+                    (cells[6], cells[7], cells[8]) = (Cell::Integer(*step), Cell::Time(*time_ms), Cell::Number(*value));
+                    cells
+                });
+                cells.collect()
+            }
         }
     }
 

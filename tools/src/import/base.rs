@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use runlode::engine::event::KeyValue;
 use runlode::engine::event::payload::Decoded;
-use runlode::{EntityKey, Event, EventRecord, ExperimentState, Lsn, RunId, RunState, Snapshot};
+use runlode::{EntityKey, Event, ExperimentState, Lsn, RawEvent, RawView, RunId, RunState};
 
 use super::report::Report;
 use super::sink::ACTOR;
@@ -39,7 +39,7 @@ pub(super) struct Base(BTreeMap<String, Option<String>>);
 
 impl Base {
     /// Reads an entity's history.
-    pub(super) fn of(snapshot: &Snapshot, entity: &EntityKey) -> Result<Self> {
+    pub(super) fn of(snapshot: &RawView, entity: &EntityKey) -> Result<Self> {
         let mut base = Self::default();
         for event in imported(&snapshot.events(entity)?) {
             base.take(event, entity);
@@ -160,7 +160,7 @@ pub(super) fn stage_text(stage: runlode::Stage) -> &'static str {
 
 /// A history that is read only when a difference is found, since most entities have none.
 pub(super) struct Lazy<'s> {
-    snapshot: &'s Snapshot,
+    snapshot: &'s RawView,
     entity: EntityKey,
     /// The entity's name in notes.
     name: String,
@@ -170,7 +170,7 @@ pub(super) struct Lazy<'s> {
 }
 
 impl<'s> Lazy<'s> {
-    pub(super) fn new(snapshot: &'s Snapshot, entity: EntityKey, name: impl Into<String>) -> Self {
+    pub(super) fn new(snapshot: &'s RawView, entity: EntityKey, name: impl Into<String>) -> Self {
         Self { snapshot, entity, name: name.into(), shared: false, base: None }
     }
 
@@ -267,7 +267,7 @@ fn cut(text: &str) -> String {
 }
 
 /// The events that imports appended.
-fn imported(events: &[EventRecord]) -> impl Iterator<Item = &Event> {
+fn imported(events: &[RawEvent]) -> impl Iterator<Item = &Event> {
     events.iter().filter(|event| event.actor.as_deref() == Some(ACTOR)).filter_map(|event| match &event.event {
         Decoded::Known(event) => Some(event),
         Decoded::Unknown { .. } => None,
@@ -275,20 +275,20 @@ fn imported(events: &[EventRecord]) -> impl Iterator<Item = &Event> {
 }
 
 /// Whether an import created an entity.
-pub(super) fn created_by_import(snapshot: &Snapshot, entity: &EntityKey) -> Result<bool> {
+pub(super) fn created_by_import(snapshot: &RawView, entity: &EntityKey) -> Result<bool> {
     Ok(snapshot.events(entity)?.first().is_some_and(|event| event.actor.as_deref() == Some(ACTOR)))
 }
 
 /// Whether only imports changed a version. Renaming its model does not count.
-pub(super) fn only_imported(snapshot: &Snapshot, version: &EntityKey) -> Result<bool> {
-    let own = |event: &&EventRecord| !matches!(event.event, Decoded::Known(Event::RegisteredModelRenamed(_)));
+pub(super) fn only_imported(snapshot: &RawView, version: &EntityKey) -> Result<bool> {
+    let own = |event: &&RawEvent| !matches!(event.event, Decoded::Known(Event::RegisteredModelRenamed(_)));
     Ok(snapshot.events(version)?.iter().filter(own).all(|event| event.actor.as_deref() == Some(ACTOR)))
 }
 
 /// Whether an import moved an experiment to the lifecycle that it has.
-pub(super) fn experiment_moved_by_import(snapshot: &Snapshot, id: runlode::ExperimentId) -> Result<bool> {
+pub(super) fn experiment_moved_by_import(snapshot: &RawView, id: runlode::ExperimentId) -> Result<bool> {
     let events = snapshot.events(&EntityKey::Experiment(id))?;
-    let moves = |event: &&EventRecord| {
+    let moves = |event: &&RawEvent| {
         matches!(
             event.event,
             Decoded::Known(Event::ExperimentCreated(_) | Event::ExperimentDeleted(_) | Event::ExperimentRestored(_))
@@ -299,7 +299,7 @@ pub(super) fn experiment_moved_by_import(snapshot: &Snapshot, id: runlode::Exper
 
 /// Whether an import gave a run its lifecycle: the last change of the run's, or of its experiment's.
 pub(super) fn run_moved_by_import(
-    snapshot: &Snapshot,
+    snapshot: &RawView,
     id: RunId,
     state: &RunState,
     experiment: &ExperimentState,

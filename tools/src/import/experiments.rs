@@ -8,7 +8,7 @@ use runlode::engine::event::{
     ExperimentCreated, ExperimentDeleted, ExperimentRenamed, ExperimentRestored, ExperimentTagDeleted,
     ExperimentTagsSet, KeyValue,
 };
-use runlode::{EntityKey, Event, ExperimentId, ExperimentState, Lifecycle, Snapshot};
+use runlode::{EntityKey, Event, ExperimentId, ExperimentState, Lifecycle, RawView};
 
 use super::artifacts::Places;
 use super::base::{Lazy, experiment_moved_by_import};
@@ -92,7 +92,7 @@ pub(super) fn import(
             last_update_time_ms: integer(row, 5)?.or(created_ms).unwrap_or(0),
             tags: tags.remove(&number).unwrap_or_default(),
         };
-        let snapshot = sink.store().snapshot()?;
+        let snapshot = sink.store().view()?;
         let (deleted, deleted_at_ms) = (row.deleted, row.last_update_time_ms);
         let id = match find(&row, origin, &snapshot)? {
             Some((id, state)) => {
@@ -113,7 +113,7 @@ pub(super) fn import(
 fn find(
     row: &Row,
     origin: &Origin,
-    snapshot: &Snapshot,
+    snapshot: &RawView,
 ) -> Result<Option<(ExperimentId, std::sync::Arc<ExperimentState>)>> {
     let mut found = origin.experiment(snapshot, &row.entry)?;
     if found.is_none() && (row.number, row.entry.name.as_str()) == DEFAULT {
@@ -135,7 +135,7 @@ impl Row {
         self,
         origin: &Origin,
         places: &Places,
-        snapshot: &Snapshot,
+        snapshot: &RawView,
         sink: &mut Sink<'_>,
         report: &mut Report,
     ) -> Result<Option<ExperimentId>> {
@@ -182,7 +182,7 @@ impl Row {
         id: ExperimentId,
         state: &ExperimentState,
         origin: &Origin,
-        snapshot: &Snapshot,
+        snapshot: &RawView,
         sink: &mut Sink<'_>,
         report: &mut Report,
     ) -> Result<()> {
@@ -248,7 +248,7 @@ impl Row {
     }
 }
 
-fn is_free(snapshot: &Snapshot, name: &str) -> Result<bool> {
+fn is_free(snapshot: &RawView, name: &str) -> Result<bool> {
     Ok(snapshot.experiment_by_name(name)?.is_none())
 }
 
@@ -260,7 +260,7 @@ pub(super) fn delete(
     report: &mut Report,
 ) -> Result<()> {
     for (number, mapped) in experiments.iter().filter(|(_, mapped)| mapped.deleted) {
-        let snapshot = sink.store().snapshot()?;
+        let snapshot = sink.store().view()?;
         let Some(state) = snapshot.experiment(mapped.id)?.filter(|state| state.lifecycle == Lifecycle::Active) else {
             continue;
         };

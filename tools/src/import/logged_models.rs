@@ -116,7 +116,7 @@ pub(super) fn import(
         key.add_pairs(&params);
         key.add_pairs(&tags);
         key.add_pairs(&series);
-        let snapshot = sink.store().snapshot()?;
+        let snapshot = sink.store().view()?;
         let state = snapshot.logged_model(model)?;
         if let Some(state) = &state
             && state.creation_time_ms != creation_time_ms
@@ -184,7 +184,7 @@ pub(super) fn import(
             let keys: Vec<String> =
                 metrics.into_iter().filter(|metric| !known.contains(&(run, metric.clone()))).collect();
             // A run that is not imported has no points either.
-            if !keys.is_empty() && sink.store().snapshot()?.run(run)?.is_some() {
+            if !keys.is_empty() && sink.store().view()?.run(run)?.is_some() {
                 events.push(LoggedModelMetricsLogged { model, run, keys }.into());
             }
         }

@@ -34,7 +34,7 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
-use runlode::LocalStore;
+use runlode::{LocalStore, RawStore};
 
 use crate::error::{Error, Result};
 
@@ -130,13 +130,27 @@ pub fn import_sqlite(
     options: &ImportOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report> {
+    import_sqlite_into(database, &RawStore::from(store.clone()), options, progress)
+}
+
+/// As [`import_sqlite`], into a store that another process may hold. Then every read and every batch is a call of that
+/// process, and what it and its clients change meanwhile is met as it comes.
+///
+/// # Errors
+/// As there, and when the process that holds the store does not answer.
+pub fn import_sqlite_into(
+    database: &Path,
+    store: &RawStore,
+    options: &ImportOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report> {
     let source = source::Source::open(database)?;
     let mut report = Report::new(database, &source);
     report.tables_left_out = source.tables_left_out()?;
     let places = artifacts::Places::find(&source, database, options, &mut report)?;
     let mut sink = sink::Sink::new(store, options.stop_after_batches);
 
-    let origin = origin::Origin::find(&source, options, &store.snapshot()?)?;
+    let origin = origin::Origin::find(&source, options, &store.view()?)?;
     report.source_id = origin.source().to_owned();
     let experiments = experiments::import(&source, &origin, &places, options, &mut sink, &mut report)?;
     let foreign = runs::import(&source, &experiments, &places, &mut sink, &mut report, progress)?;

@@ -15,8 +15,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use runlode::{
-    EntityKey, ExperimentId, ExperimentState, IMPORT_TAG, Lifecycle, ModelVersionState, RegisteredModelId, RunId,
-    Snapshot,
+    EntityKey, ExperimentId, ExperimentState, IMPORT_TAG, Lifecycle, ModelVersionState, RawView, RegisteredModelId,
+    RunId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -182,7 +182,7 @@ struct Known {
 
 impl Known {
     /// Whether creation times show that it is this database.
-    fn speaks_for(&self, facts: &Facts, snapshot: &Snapshot) -> Result<bool> {
+    fn speaks_for(&self, facts: &Facts, snapshot: &RawView) -> Result<bool> {
         let (mut own, mut matched, mut defaults) = (0, 0, 0);
         for (id, entry) in &self.experiments {
             let there = facts.experiments.iter().find(|experiment| Some(experiment.id) == entry.id);
@@ -222,7 +222,7 @@ impl Known {
     }
 
     /// Whether the store has runs that came from it.
-    fn has_runs(&self, snapshot: &Snapshot) -> Result<bool> {
+    fn has_runs(&self, snapshot: &RawView) -> Result<bool> {
         for (experiment, _) in &self.experiments {
             for run in snapshot.runs_of(*experiment)?.into_iter().take(RUNS_LOOKED_AT_MAX) {
                 if created_by_import(snapshot, &EntityKey::Run(run))? {
@@ -248,7 +248,7 @@ pub(super) struct Origin {
 
 impl Origin {
     /// Looks the database up in the store.
-    pub(super) fn find(source: &Source, options: &ImportOptions, snapshot: &Snapshot) -> Result<Self> {
+    pub(super) fn find(source: &Source, options: &ImportOptions, snapshot: &RawView) -> Result<Self> {
         let facts = Facts::read(source, options)?;
         let mut all: BTreeMap<String, Known> = BTreeMap::new();
         for (id, state) in snapshot.experiments()? {
@@ -332,7 +332,7 @@ impl Origin {
     }
 
     /// The store's experiment for an experiment of the database.
-    pub(super) fn experiment(&self, snapshot: &Snapshot, row: &Entry) -> Result<Option<ExperimentId>> {
+    pub(super) fn experiment(&self, snapshot: &RawView, row: &Entry) -> Result<Option<ExperimentId>> {
         let here = self.row(row).map(Vec::as_slice).unwrap_or_default();
         let is_it = |(id, entry): &&(ExperimentId, Entry)| {
             let alike = entry.id == row.id && entry.created_ms == row.created_ms;
@@ -359,7 +359,7 @@ impl Origin {
     }
 
     /// The store's model for a registered model of the database, deleted ones included.
-    pub(super) fn model(&self, snapshot: &Snapshot, row: &Entry) -> Result<Option<RegisteredModelId>> {
+    pub(super) fn model(&self, snapshot: &RawView, row: &Entry) -> Result<Option<RegisteredModelId>> {
         let same = |entry: &Entry| {
             // Models with the same creation time are told apart by their names, if these are still there.
             let alone = self.models.iter().filter(|model| model.created_ms == row.created_ms).count() == 1;
@@ -394,7 +394,7 @@ impl Origin {
     }
 
     /// A free number for a new registered model.
-    pub(super) fn new_model_number(&self, snapshot: &Snapshot, row: &Entry) -> Result<RegisteredModelId> {
+    pub(super) fn new_model_number(&self, snapshot: &RawView, row: &Entry) -> Result<RegisteredModelId> {
         let mut number = self.model_numbers(row)[0];
         if snapshot.registered_model_by_id(number)?.is_some() {
             number = self.model_numbers(row)[1];

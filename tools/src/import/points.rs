@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use runlode::{HistoryQuery, MetricContext, Point, RunId, Snapshot, TimestampMs};
+use runlode::{MetricContext, Point, RawView, RunId, TimestampMs};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
@@ -143,9 +143,9 @@ pub(super) fn import(
 impl Current {
     fn begin(uuid: String, foreign: &Foreign, models: &mut Grouped<'_>, sink: &Sink<'_>) -> Result<Self> {
         let (run, _) = decode::run_id(&uuid);
-        let snapshot = sink.store().snapshot()?;
+        let snapshot = sink.store().view()?;
         let state = snapshot.run(run)?;
-        let has_points = state.is_some() && !snapshot.latest(run)?.is_empty();
+        let has_points = state.is_some() && snapshot.has_points(run)?;
         let rewound_to = state.as_ref().and_then(|state| state.rewinds.iter().map(|rewind| rewind.to_step).min());
         let wanted =
             state.is_some_and(|state| state.lifecycle != runlode::Lifecycle::Purged) && !foreign.contains(&run);
@@ -272,7 +272,7 @@ impl Current {
             let mut key = hash.text(&self.uuid).number(self.batches);
             let all = self.points.len();
             if self.has_points {
-                self.leave_out_known(&sink.store().snapshot()?)?;
+                self.leave_out_known(&sink.store().view()?)?;
             }
             if let Some(to_step) = self.rewound_to {
                 // The run continued differently in the store: points after that step must not come back.
@@ -300,36 +300,24 @@ impl Current {
     }
 
     /// Leaves out the points that the store has. Of each key it reads those within the batch's steps and times.
-    fn leave_out_known(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let mut ranges: HashMap<u32, HistoryQuery> = HashMap::new();
+    fn leave_out_known(&mut self, view: &RawView) -> Result<()> {
+        /// The least and greatest step, and time.
+        type Ranges = ((i64, i64), (i64, i64));
+        let mut ranges: HashMap<u32, Ranges> = HashMap::new();
         for (index, point, _) in &self.points {
             let (step, time_ms) = (point.step, point.time.0);
-            let range = ranges.entry(*index).or_insert_with(|| HistoryQuery {
-                steps: (step, step),
-                times_ms: (time_ms, time_ms),
-                ..HistoryQuery::default()
-            });
-            range.steps = (range.steps.0.min(step), range.steps.1.max(step));
-            range.times_ms = (range.times_ms.0.min(time_ms), range.times_ms.1.max(time_ms));
+            let (steps, times_ms) = ranges.entry(*index).or_insert(((step, step), (time_ms, time_ms)));
+            *steps = (steps.0.min(step), steps.1.max(step));
+            *times_ms = (times_ms.0.min(time_ms), times_ms.1.max(time_ms));
         }
         let mut known = HashMap::new();
-        for (index, query) in ranges {
+        for (index, (steps, times_ms)) in ranges {
             let key = self.keys.get(index as usize).map_or("", String::as_str);
-            known.insert(index, snapshot.history(self.run, key, &query)?.columns);
+            known.insert(index, view.points(self.run, key, steps, times_ms)?);
         }
+        // History is ordered by time, step and value.
         self.points.retain(|(index, point, _)| {
-            // History is ordered by time, step and value.
-            let Some(columns) = known.get(index) else { return true };
-            let (mut low, mut high) = (0, columns.len());
-            while low < high {
-                let middle = low + (high - low) / 2;
-                match columns.point(middle).history_order(point) {
-                    Ordering::Less => low = middle + 1,
-                    Ordering::Greater => high = middle,
-                    Ordering::Equal => return false,
-                }
-            }
-            true
+            known.get(index).is_none_or(|known| known.binary_search_by(|other| other.history_order(point)).is_err())
         });
         Ok(())
     }

@@ -15,7 +15,7 @@ use runlode::engine::event::{
     RegisteredModelTagDeleted, RegisteredModelTagsSet, RegisteredModelUpdated,
 };
 use runlode::{
-    EntityKey, Event, ExperimentId, ModelVersionState, RegisteredModelId, RegisteredModelState, Snapshot, Stage,
+    EntityKey, Event, ExperimentId, ModelVersionState, RawView, RegisteredModelId, RegisteredModelState, Stage,
     VersionStatus,
 };
 use rusqlite::Row;
@@ -141,7 +141,7 @@ impl SourceModel {
         let key = self.key(origin);
         let alive = self.versions.iter().filter(|version| !version.deleted).count() as u64;
         let (deleted, aliases) = (self.versions.len() as u64 - alive, self.aliases.len() as u64);
-        let snapshot = sink.store().snapshot()?;
+        let snapshot = sink.store().view()?;
         let found = match origin.model(&snapshot, &self.entry)? {
             Some(model) => snapshot.registered_model_by_id(model)?.map(|state| (model, state)),
             None => None,
@@ -176,7 +176,7 @@ impl SourceModel {
         Ok(())
     }
 
-    fn creation(self, origin: &Origin, snapshot: &Snapshot, report: &mut Report) -> Result<Vec<Event>> {
+    fn creation(self, origin: &Origin, snapshot: &RawView, report: &mut Report) -> Result<Vec<Event>> {
         let model = origin.new_model_number(snapshot, &self.entry)?;
         let name = free_name(&self.entry.name, origin, snapshot)?;
         if name != self.entry.name {
@@ -220,7 +220,7 @@ impl SourceModel {
         model: RegisteredModelId,
         state: &RegisteredModelState,
         origin: &Origin,
-        snapshot: &Snapshot,
+        snapshot: &RawView,
         report: &mut Report,
     ) -> Result<Vec<Event>> {
         let mut events: Vec<Event> = Vec::new();
@@ -327,7 +327,7 @@ fn renamed(
     at_ms: i64,
     state: &RegisteredModelState,
     origin: &Origin,
-    snapshot: &Snapshot,
+    snapshot: &RawView,
     history: &mut Lazy<'_>,
     events: &mut Vec<Event>,
     report: &mut Report,
@@ -370,7 +370,7 @@ fn changes_of_version(
     version: u32,
     known: &ModelVersionState,
     of: &RegisteredModelState,
-    snapshot: &Snapshot,
+    snapshot: &RawView,
     events: &mut Vec<Event>,
     report: &mut Report,
 ) -> Result<()> {
@@ -402,7 +402,7 @@ fn place(
     versions: &[Version],
     model: RegisteredModelId,
     state: &RegisteredModelState,
-    snapshot: &Snapshot,
+    snapshot: &RawView,
 ) -> Result<Vec<Place>> {
     // By number there; those that kept their number first.
     let mut kept: BTreeMap<u32, Arc<ModelVersionState>> = BTreeMap::new();
@@ -443,7 +443,7 @@ fn numbered_otherwise(
     kept: &BTreeMap<u32, Arc<ModelVersionState>>,
     model: RegisteredModelId,
     state: &RegisteredModelState,
-    snapshot: &Snapshot,
+    snapshot: &RawView,
 ) -> Result<BTreeMap<u32, Arc<ModelVersionState>>> {
     let mut others = BTreeMap::new();
     let deleted = 1..=state.version_last.min(DELETED_LOOKED_FOR_MAX);
@@ -457,7 +457,7 @@ fn numbered_otherwise(
 }
 
 /// The name itself, or one derived from it if another model has it.
-fn free_name(name: &str, origin: &Origin, snapshot: &Snapshot) -> Result<String> {
+fn free_name(name: &str, origin: &Origin, snapshot: &RawView) -> Result<String> {
     let is_free = |name: &str| Ok(snapshot.registered_model(name)?.is_none());
     if is_free(name)? { Ok(name.to_owned()) } else { origin.other_name(name, is_free) }
 }

@@ -7,7 +7,7 @@ use runlode::engine::event::{
     RunTagDeleted, RunTagsSet, RunUpdated,
 };
 use runlode::{
-    DatasetInput, EntityKey, Event, ExperimentId, Lifecycle, Lsn, RunId, RunState, RunStatus, Snapshot, TAG_RUN_NAME,
+    DatasetInput, EntityKey, Event, ExperimentId, Lifecycle, Lsn, RawView, RunId, RunState, RunStatus, TAG_RUN_NAME,
 };
 use rusqlite::{Row, Statement};
 
@@ -269,7 +269,7 @@ fn put_run(
     report: &mut Report,
 ) -> Result<bool> {
     let id = run.id;
-    let snapshot = sink.store().snapshot()?;
+    let snapshot = sink.store().view()?;
     let state = snapshot.run(id)?;
     let mut deleted_here = false;
     if let Some(state) = &state {
@@ -393,7 +393,7 @@ fn creation(run: SourceRun, artifact_location: Option<String>) -> Vec<Event> {
 }
 
 /// The events for what has changed in the source since.
-fn changes(run: SourceRun, state: &RunState, snapshot: &Snapshot, report: &mut Report) -> Result<Vec<Event>> {
+fn changes(run: SourceRun, state: &RunState, snapshot: &RawView, report: &mut Report) -> Result<Vec<Event>> {
     let id = run.id;
     let mut events = Vec::new();
     let mut history = Lazy::new(snapshot, EntityKey::Run(id), format!("run {id}"));
@@ -501,7 +501,7 @@ fn moved(
     report: &mut Report,
 ) -> Result<Option<Moved>> {
     let (id, _) = decode::run_id(uuid);
-    let snapshot = sink.store().snapshot()?;
+    let snapshot = sink.store().view()?;
     let Some(state) = snapshot.run(id)? else { return Ok(None) };
     if foreign.contains(&id) || snapshot.lifecycle(&state)? != from {
         return Ok(None);

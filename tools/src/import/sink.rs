@@ -5,7 +5,7 @@
 //! full disk, a poisoned store) ends the import.
 
 use runlode::engine::event::{ParamsLogged, RunTagsSet};
-use runlode::{Batch, Durability, Event, LocalStore, Lsn, MetricContext, Point, RunId};
+use runlode::{Batch, Event, Lsn, MetricContext, Point, RawStore, RunId};
 
 use super::key::Key;
 use super::report::Report;
@@ -24,7 +24,7 @@ pub(super) enum Put {
 
 /// Appends batches.
 pub(super) struct Sink<'s> {
-    store: &'s LocalStore,
+    store: &'s RawStore,
     pub(super) batches_new: u64,
     pub(super) batches_known: u64,
     stop_after: Option<u64>,
@@ -37,17 +37,17 @@ pub(super) const ACTOR: &str = runlode::IMPORT_ACTOR;
 pub(super) type IndexedPoint = (u32, Point, Option<MetricContext>);
 
 impl<'s> Sink<'s> {
-    pub(super) fn new(store: &'s LocalStore, stop_after: Option<u64>) -> Self {
+    pub(super) fn new(store: &'s RawStore, stop_after: Option<u64>) -> Self {
         Self { store, batches_new: 0, batches_known: 0, stop_after }
     }
 
-    pub(super) fn store(&self) -> &'s LocalStore {
+    pub(super) fn store(&self) -> &'s RawStore {
         self.store
     }
 
     fn append(&mut self, batch: Batch, key: &Key) -> Result<Put, runlode::Error> {
-        match self.store.append(batch.actor(ACTOR).idempotency_key(key.bytes()), Durability::Buffered) {
-            Ok(receipt) if receipt.repeated => {
+        match self.store.append(batch.actor(ACTOR).idempotency_key(key.bytes())) {
+            Ok((_, true)) => {
                 self.batches_known += 1;
                 Ok(Put::Known)
             }

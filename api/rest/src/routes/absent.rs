@@ -94,6 +94,9 @@ const EMPTY: &[(Method, Api, &str, Plain)] = &[
     (Method::GET, Api::V3, "label-schemas/list", always!("{}")),
     (Method::GET, Api::V3, "review-queues/list", always!("{}")),
     (Method::GET, Api::V3, "review-queues/items/list", always!("{}")),
+    // The page of queues asks for its user's at each visit and reads nothing of the answer. Clients, who would, are told
+    // that there is none.
+    (Method::POST, Api::Pages3, "review-queues/get-or-create-user", always!("{}")),
     (Method::GET, Api::V3, "mcp-servers", always!(r#"{"mcp_servers": [], "next_page_token": null}"#)),
     (Method::GET, Api::V3, "prompt-optimization/jobs/search", always!("{}")),
     (Method::POST, Api::V3, "prompt-optimization/jobs/search", always!("{}")),

@@ -48,16 +48,20 @@ pub(crate) fn duplicate_order(entries: &[String]) -> ApiError {
 
 fn refused(text: &str, fault: Fault<'_>, quote: &str) -> ApiError {
     let part = fault.part;
+    let of_clause = matches!(fault.kind, FaultKind::Expected(_) | FaultKind::Direction | FaultKind::NoName);
+    // MLflow looks for what is no comparison before it looks into any of them.
+    let mut parts = if of_clause { foreign(text) } else { Vec::new() };
+    if parts.is_empty() && of_clause && fault.kind != FaultKind::NoName {
+        parts.push(part);
+    }
+    if !parts.is_empty() {
+        let parts: Vec<String> = parts.into_iter().map(|part| format!("{quote}{part}{quote}")).collect();
+        return ApiError::invalid(format!("Invalid clause(s) in filter string: {}", parts.join(", ")));
+    }
     ApiError::invalid(match fault.kind {
-        FaultKind::Expected(_) | FaultKind::Direction => {
-            let mut parts = foreign(text);
-            if parts.is_empty() {
-                parts.push(part);
-            }
-            let parts: Vec<String> = parts.into_iter().map(|part| format!("{quote}{part}{quote}")).collect();
-            format!("Invalid clause(s) in filter string: {}", parts.join(", "))
+        FaultKind::Expected(_) | FaultKind::Direction | FaultKind::NoName => {
+            format!("Invalid comparison clause. Expected 'Identifier' found '{part}'")
         }
-        FaultKind::NoName => format!("Invalid comparison clause. Expected 'Identifier' found '{part}'"),
         FaultKind::Blank => format!("Invalid filter '{part}'. Could not be parsed."),
         FaultKind::Several => format!(
             "Search filter contained multiple expression {}. Provide AND-ed expression list.",

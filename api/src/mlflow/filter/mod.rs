@@ -30,3 +30,6 @@ pub fn probe(text: &str) -> bool {
     let _ = runs::order(&entries, &mut |_| Ok(false));
     runs::parse(text, &mut |key| Ok(key.len() % 2 == 0)).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

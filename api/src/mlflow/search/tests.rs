@@ -244,7 +244,7 @@ fn refused_filters_of_runs() {
         ("metrics.loss > 1 -- x", "Invalid clause(s)"),
         ("metrics.loss > 1 /* x */", "Invalid clause(s)"),
         ("metrics.loss > +1", "Invalid clause(s)"),
-        ("metrics.loss > 1/2", "Invalid clause(s)"),
+        ("metrics.loss > 1/2", "Expected numeric value type for metric. Found 1/2"),
         // Beyond MLflow, but not well formed there either.
         ("BETWEEN 1 AND 2", "Invalid clause(s) in filter string: 'BETWEEN', '1', '2'"),
         ("metrics.loss > 1 AND foo bar", "Invalid clause(s) in filter string: 'foo bar'"),

@@ -181,14 +181,14 @@ impl Model {
     }
 
     fn check_lists(&self, read: &IndexRead) {
-        let mut runs: BTreeMap<ExperimentId, Vec<(Lsn, RunId)>> = BTreeMap::new();
+        let mut runs: BTreeMap<ExperimentId, Vec<(i64, std::cmp::Reverse<RunId>)>> = BTreeMap::new();
         let mut models: BTreeMap<ExperimentId, Vec<(Lsn, ModelId)>> = BTreeMap::new();
         let (mut experiments, mut registered) = (Vec::new(), Vec::new());
         let mut versions: BTreeMap<RegisteredModelId, Vec<(u32, Arc<EntityState>)>> = BTreeMap::new();
         for (key, state) in &self.entities {
             match (key, &**state) {
                 (EntityKey::Run(id), EntityState::Run(run)) if run.lifecycle != Lifecycle::Purged => {
-                    runs.entry(run.experiment).or_default().push((run.created, *id));
+                    runs.entry(run.experiment).or_default().push((run.start_time_ms, std::cmp::Reverse(*id)));
                 }
                 (EntityKey::LoggedModel(id), EntityState::LoggedModel(model)) => {
                     models.entry(model.experiment).or_default().push((model.created, *id));
@@ -202,7 +202,7 @@ impl Model {
         for experiment in (0..3).map(ExperimentId) {
             let mut expected = runs.remove(&experiment).unwrap_or_default();
             expected.sort();
-            let expected: Vec<_> = expected.into_iter().map(|(_, id)| id).collect();
+            let expected: Vec<_> = expected.into_iter().map(|(_, id)| id.0).collect();
             assert_eq!(read.runs_of(experiment).unwrap(), expected);
             let mut expected = models.remove(&experiment).unwrap_or_default();
             expected.sort();

@@ -380,3 +380,23 @@ fn a_series_of_one_step_is_thinned_too() {
         assert!(got.iter().any(|point| point.value == 1e9));
     }
 }
+
+/// Of a metric that is logged without steps, all chunks have step 0: each chart decoded and sorted all of them.
+#[test]
+fn chunks_that_meet_within_a_step_stand_for_themselves() {
+    const SEALED: u64 = 150_000;
+    let mut points = Columns::default();
+    for at in 0..SEALED + 1_000 {
+        let point = Point { step: 0, time: TimestampMs(at as i64), value: (at % 977) as f64 };
+        points.push(point, Lsn(at + 1), crate::id::ContextId(0));
+    }
+    let source = source(&points, &[SEALED as usize], Lsn::MAX);
+    let found = pieces(&source, ALL_STEPS, ColumnSet::POINTS).unwrap();
+    let chunks = found.iter().filter(|piece| matches!(piece, Piece::Chunk(_))).count();
+    let decoded: u64 = found.iter().filter(|piece| matches!(piece, Piece::Points(_))).map(Piece::count).sum();
+    assert!(chunks >= 2, "{chunks}");
+    assert_eq!(decoded, 1_000, "only what is not sealed");
+    let all: Vec<Point> = (0..points.len()).map(|at| points.point(at)).collect();
+    let thin = thinned(&source, ALL_STEPS, 320, &SeriesCache::new(1 << 20)).unwrap();
+    check_thinned(&all, &thin, 320, "one step");
+}

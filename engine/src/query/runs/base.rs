@@ -21,7 +21,7 @@ use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::hot::dictionary::Dictionary;
 use crate::id::{ExperimentId, Lsn, RunId};
-use crate::index::IndexRead;
+use crate::index::{IndexRead, WantedStats};
 use crate::log::FrameKind;
 use crate::query::snapshot::Snapshot;
 use crate::search::live::{SavedAt, Standing};
@@ -69,6 +69,13 @@ impl Snapshot {
                 Ok(FxHashSet::default())
             }
         }
+    }
+
+    /// Whether an experiment has columns in `search.snap`.
+    pub(super) fn has_saved(&self, experiment: ExperimentId) -> bool {
+        // One that cannot be read is not there.
+        let file = SnapFile::open(&*self.core.storage, self.core.store_id).ok().flatten();
+        file.is_some_and(|file| file.part(experiment).is_some_and(|part| part.position <= self.position()))
     }
 
     /// Loads the projection from `search.snap`. Errors are ignored, because the index has the same data.
@@ -152,19 +159,19 @@ fn empty_projection(index: &IndexRead, experiment: ExperimentId) -> Result<Proje
 /// shows.
 fn read_index(index: &IndexRead, dictionary: &Dictionary, experiment: ExperimentId) -> Result<(Projection, Lsn)> {
     let mut projection = empty_projection(index, experiment)?;
-    let with_stats = projection.asked_metrics().is_none();
+    let wanted = if projection.asked_metrics().is_none() { WantedStats::All } else { WantedStats::Of(&[]) };
     let state = index.entity(&EntityKey::Experiment(experiment))?;
     let Some(EntityState::Experiment(state)) = state.as_deref() else { return Ok((projection, Lsn::ZERO)) };
-    // Read in the order of the tables, then arrange in the order of creation: runs created together have similar times
+    // Read in the order of the tables, then arrange by start time: runs that started together have similar times
     // and texts, and search skips blocks of similar rows.
-    let created = index.runs_of(experiment)?;
-    let mut by_id: Vec<(RunId, u32)> = created.iter().copied().zip(0..).collect();
+    let listed = index.runs_of(experiment)?;
+    let mut by_id: Vec<(RunId, u32)> = listed.iter().copied().zip(0..).collect();
     by_id.sort_unstable();
     let ids: Vec<RunId> = by_id.iter().map(|(run, _)| *run).collect();
-    // The row of the i-th created run.
-    let mut rows = vec![u32::MAX; created.len()];
+    // The row of the i-th run by start time.
+    let mut rows = vec![u32::MAX; listed.len()];
     let mut count = 0;
-    index.for_each_run_in(&ids, with_stats, |at, row, stats| {
+    index.for_each_run_in(&ids, wanted, |at, row, stats| {
         let (run, place) = by_id[at];
         rows[place as usize] = count;
         count += 1;

@@ -3,7 +3,7 @@
 //! Appends put changed runs on their experiment's list before they publish. A search takes the list, reads those runs
 //! at its snapshot, and puts back the runs that may have changed after it. So a projection is exactly at the position
 //! of the youngest snapshot that searched it; an older snapshot is answered row by row. [`super::base`] says how a
-//! projection is built, and [`super::save`] when it is saved.
+//! projection is built, [`super::save`] when it is saved, [`super::walk`] and [`super::once`] which searches need none.
 
 use std::sync::Arc;
 
@@ -82,19 +82,34 @@ impl Snapshot {
         // All threads that lock several projections use the same order.
         experiments.sort_unstable();
         experiments.dedup();
-        let mut standings = Vec::with_capacity(experiments.len());
+        let mut states = Vec::with_capacity(experiments.len());
         for experiment in experiments {
             if let Some(state) = self.experiment(experiment)? {
-                standings.push((experiment, state, self.core.projections.get(experiment)));
+                states.push((experiment, state));
             }
         }
+        if !states.iter().all(|(experiment, _)| self.core.projections.is_built(*experiment)) {
+            if let Some(page) = self.walk(query, &states, source)? {
+                return Ok(page);
+            }
+            if let Some(page) = self.search_once(query, &states, source)? {
+                return Ok(page);
+            }
+        }
+        let standings: Vec<_> = states
+            .iter()
+            .map(|(experiment, state)| (*experiment, state, self.core.projections.get(*experiment)))
+            .collect();
         let mut ready = Vec::with_capacity(standings.len());
         for (experiment, state, standing) in &standings {
             match self.bring_up(*experiment, state, standing, query)? {
                 Some(guard) => ready.push(guard),
                 None => {
                     drop(ready);
-                    return self.search_by_rows(query, source);
+                    return match self.walk(query, &states, source)? {
+                        Some(page) => Ok(page),
+                        None => self.search_by_rows(query, source),
+                    };
                 }
             }
         }

@@ -150,7 +150,8 @@ fn what_was_searched_is_loaded_by_the_next_life() {
     // Only one experiment is searched and changes: the other's part is carried over.
     let store = options(&storage).open().unwrap();
     create(&store, ONE, 30..33);
-    store.snapshot().unwrap().search(&SearchQuery::new(ONE)).unwrap();
+    let order = vec![OrderKey::ascending(TextKey::Name)];
+    store.snapshot().unwrap().search(&SearchQuery { order, ..SearchQuery::new(ONE) }).unwrap();
     store.close().unwrap();
     let store = options(&storage).open().unwrap();
     check(&store);
