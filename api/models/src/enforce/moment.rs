@@ -67,8 +67,8 @@ fn of_objects(values: &[Value]) -> Result<Cells, Fault> {
                 of_text(&python_str(value), &mut format).map_err(fault)?.0
             }
             Value::Int(nanos) => Some(*nanos),
-            Value::Float(number) if number.is_finite() => Some(*number as i64),
-            Value::Float(_) => None,
+            Value::Float(number) if number.abs() < i64::MAX as f64 => Some(*number as i64),
+            Value::Float(_) => return Err(fault("beyond the years 1677 to 2262, which nanoseconds reach")),
             Value::Text(text) => {
                 if first.is_none() {
                     format = None;

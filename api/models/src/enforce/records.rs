@@ -17,9 +17,9 @@ use crate::schema::{ColumnSpec, DataType, Schema, TensorSpec, TensorType};
 /// use runlode_models::signature::Schema;
 ///
 /// let schema = Schema::from_json(r#"[{"type": "integer", "name": "a"}]"#)?;
-/// let records = json::from_str(r#"[{"a": 1.0}, {"a": "7"}]"#)?;
+/// let records = json::from_str(r#"[{"a": 1.0}, {"a": "x"}]"#)?;
 /// let error = json_records(records.clone(), Some(&schema)).unwrap_err();
-/// assert_eq!((error.refusal.code(), error.column.as_deref()), ("BAD_REQUEST", Some("a")));
+/// assert_eq!((error.refusal.code(), error.column.as_deref(), error.row), ("BAD_REQUEST", Some("a"), Some(1)));
 /// let Input::Frame(frame) = json_records(records, None)? else { unreachable!() };
 /// assert_eq!(frame.rows_count, 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -15,6 +15,7 @@ use crate::output::Output;
 /// Arguments of `models`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[group(skip)]
 pub struct Models {
     #[command(subcommand)]
     command: Option<Command>,
