@@ -272,8 +272,8 @@ fn month_name(cursor: &mut Cursor<'_>) -> Option<i64> {
     ];
     let letters = cursor.0.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (word, rest) = cursor.0.split_at(letters);
-    let is = |name: &&str| name.eq_ignore_ascii_case(word) || name[..3].eq_ignore_ascii_case(word);
-    let month = NAMES.iter().position(|name| is(&name))?;
+    let is = |name: &str| name.eq_ignore_ascii_case(word) || name[..3].eq_ignore_ascii_case(word);
+    let month = NAMES.iter().position(|name| is(name))?;
     cursor.0 = rest;
     i64::try_from(month + 1).ok()
 }
