@@ -359,12 +359,13 @@ impl<'text> Parser<'text> {
             Some(b'u') => {
                 let high = self.unit(self.at + 2).ok_or_else(|| self.wrong("\\u takes four hexadecimal digits"))?;
                 self.at += 6;
-                if (0xd800..0xdc00).contains(&high) && self.bytes[self.at..].starts_with(b"\\u") {
-                    if let Some(low @ 0xdc00..=0xdfff) = self.unit(self.at + 2) {
-                        self.at += 6;
-                        let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-                        return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
-                    }
+                if (0xd800..0xdc00).contains(&high)
+                    && self.bytes[self.at..].starts_with(b"\\u")
+                    && let Some(low @ 0xdc00..=0xdfff) = self.unit(self.at + 2)
+                {
+                    self.at += 6;
+                    let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+                    return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
                 }
                 return Ok(char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER));
             }

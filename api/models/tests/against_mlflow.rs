@@ -3,6 +3,8 @@
 //! `RUNLODE_MODELS_CASES` is how many cases are compared, `RUNLODE_MODELS_SEED` the seed. With
 //! `RUNLODE_WITHOUT_MLFLOW=1` nothing is compared, and the test says so.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -110,7 +112,7 @@ fn expected(outcome: &Value) -> String {
     };
     let tensor = |of: &Value| {
         let Some(Value::List(shape)) = get(of, "shape") else { panic!("no shape") };
-        let shape: Vec<String> = shape.iter().map(|length| json::to_string(length)).collect();
+        let shape: Vec<String> = shape.iter().map(json::to_string).collect();
         format!("{} [{}] {:?}", text(get(of, "dtype").unwrap()), shape.join(", "), cells(of))
     };
     let mut out = if let Some(Value::List(columns)) = get(outcome, "frame") {

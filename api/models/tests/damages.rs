@@ -1,6 +1,8 @@
 //! The fuzz targets of models as plain tests: valid inputs, and many small damages of them. `RUNLODE_FUZZ_SCALE`
 //! multiplies their number.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../../../tests/src/fuzz_models.rs"]
 #[expect(unreachable_pub, reason = "it is a file of the suites' crate")]
 mod fuzz_models;

@@ -1,5 +1,7 @@
 //! Files and folders of models: those that MLflow wrote come back letter for letter, hostile ones are refused.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

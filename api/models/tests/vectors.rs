@@ -3,6 +3,8 @@
 //! A line is `signature | body or CSV | outcome`. The outcome is BR, IP or SE for a refusal, else the columns as
 //! `name dtype [cells]`, or arrays as `dtype shape [cells]`.
 
+#![allow(clippy::unwrap_used)]
+
 use runlode_models::enforce::{Refusal, csv, enforce, json_request, params};
 use runlode_models::signature::{ParamSchema, Schema, Signature};
 use runlode_models::{Input, Value, json};

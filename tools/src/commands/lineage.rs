@@ -118,8 +118,13 @@ impl Lineage {
         }
         for link in &links {
             let indent = "  ".repeat(link.depth);
-            let proof = link.proof.as_ref().map_or_else(|| "claimed".to_owned(), |proof| format!("proven: {proof}"));
-            output.line(format!("{indent}{} {}  ({proof})", link.kind, link.name))?;
+            let proof = match &link.proof {
+                // The version itself is what was asked for.
+                _ if link.kind == "version" => String::new(),
+                Some(proof) => format!("  (proven: {proof})"),
+                None => "  (claimed)".to_owned(),
+            };
+            output.line(format!("{indent}{} {}{proof}", link.kind, link.name))?;
             for note in &link.notes {
                 output.line(format!("{indent}    {note}"))?;
             }

@@ -153,6 +153,11 @@ impl Experiments {
 }
 
 impl Models {
+    /// The list of a store.
+    pub(super) fn of(store: PathBuf, all: bool, form: Form) -> Self {
+        Self { which: Which { store, all, form } }
+    }
+
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let Self { which } = self;
         let (_store, snapshot) = open(&which, output)?;

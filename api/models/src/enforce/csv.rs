@@ -203,7 +203,8 @@ fn typed(fields: &[String], kind: Scalar, is_named: bool) -> Result<Cells, Fault
         Scalar::Datetime => Err(Fault::new("CSV carries no dates for a signature")),
         Scalar::Float | Scalar::Double => {
             // A column of booleans only is one of numbers too.
-            let are_bools = !fields.is_empty() && fields.iter().all(|field| bool_of(field).is_some());
+            let mut present = fields.iter().filter(|field| !is_missing(field));
+            let are_bools = present.all(|field| bool_of(field).is_some());
             let float = |(row, field): (usize, &String)| match bool_of(field) {
                 Some(is) if are_bools => Ok(f64::from(u8::from(is))),
                 _ if is_missing(field) => Ok(f64::NAN),
@@ -215,13 +216,15 @@ fn typed(fields: &[String], kind: Scalar, is_named: bool) -> Result<Cells, Fault
         Scalar::Integer | Scalar::Long => {
             let range = bounds(kind.dtype()).unwrap_or((0, 0));
             let are_bools = fields.iter().all(|field| bool_of(field).is_some());
+            // One float among them makes all of them floats, which hold 53 bits.
+            let are_ints = fields.iter().all(|field| int_of(field).is_some());
             let int = |(row, field): (usize, &String)| {
                 if is_missing(field) {
                     return Err(fault(row, "the field is missing, and integers cannot be"));
                 }
                 let int = match (bool_of(field), int_of(field), float_of_field(field)) {
                     (Some(is), ..) if are_bools => i128::from(is),
-                    (_, Some(int), _) => int,
+                    (_, Some(int), _) if are_ints => int,
                     (_, _, Some(float)) if float.fract() == 0.0 => float as i128,
                     _ => return Err(fault(row, "the field is no integer")),
                 };

@@ -189,11 +189,12 @@ fn of_maps(entries: Vec<(Arc<str>, Value)>) -> Result<Frame, Fault> {
                 let cell = |label| cells.remove(label).unwrap_or(Value::Float(f64::NAN));
                 infer(labels.iter().map(cell).collect())
             }
+            Value::Tensor(tensor) => of_elements(taken(&tensor.elements, std::iter::repeat_n(0, labels.len()))?),
             scalar => infer(vec![scalar; labels.len()]),
         };
-        Column { name: Label::Text(name), cells }
+        Ok(Column { name: Label::Text(name), cells })
     };
-    let columns = entries.into_iter().map(column).collect();
+    let columns = entries.into_iter().map(column).collect::<Result<_, Fault>>()?;
     let index = Some(texts(labels.iter().map(Some)));
     Ok(Frame { columns, rows_count: labels.len(), index })
 }

@@ -67,8 +67,8 @@ fn of_objects(values: &[Value]) -> Result<Cells, Fault> {
                 of_text(&python_str(value), &mut format).map_err(fault)?.0
             }
             Value::Int(nanos) => Some(*nanos),
-            Value::Float(number) if number.is_finite() => Some(*number as i64),
-            Value::Float(_) => None,
+            Value::Float(number) if number.abs() < i64::MAX as f64 => Some(*number as i64),
+            Value::Float(_) => return Err(fault("beyond the years 1677 to 2262, which nanoseconds reach")),
             Value::Text(text) => {
                 if first.is_none() {
                     format = None;
@@ -272,8 +272,8 @@ fn month_name(cursor: &mut Cursor<'_>) -> Option<i64> {
     ];
     let letters = cursor.0.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (word, rest) = cursor.0.split_at(letters);
-    let is = |name: &&str| name.eq_ignore_ascii_case(word) || name[..3].eq_ignore_ascii_case(word);
-    let month = NAMES.iter().position(|name| is(&name))?;
+    let is = |name: &str| name.eq_ignore_ascii_case(word) || name[..3].eq_ignore_ascii_case(word);
+    let month = NAMES.iter().position(|name| is(name))?;
     cursor.0 = rest;
     i64::try_from(month + 1).ok()
 }

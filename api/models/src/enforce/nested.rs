@@ -78,6 +78,9 @@ fn enforce_array(value: Value, items: &DataType, required: bool) -> Result<Value
                 let cells = enforce_column(tensor.elements, *kind)?;
                 return Ok(Value::Tensor(Box::new(Tensor::flat(as_dtype(cells, *kind)?))));
             }
+            if let DataType::Scalar(_) = items {
+                return Err(Fault::found("a list of scalars is expected", "an array of several dimensions"));
+            }
             match tensor.to_value() {
                 Value::List(list) => (list, true),
                 _ => return Err(Fault::found("a list is expected", "ndarray")),

@@ -17,9 +17,9 @@ use crate::schema::{ColumnSpec, DataType, Schema, TensorSpec, TensorType};
 /// use runlode_models::signature::Schema;
 ///
 /// let schema = Schema::from_json(r#"[{"type": "integer", "name": "a"}]"#)?;
-/// let records = json::from_str(r#"[{"a": 1.0}, {"a": "7"}]"#)?;
+/// let records = json::from_str(r#"[{"a": 1.0}, {"a": "x"}]"#)?;
 /// let error = json_records(records.clone(), Some(&schema)).unwrap_err();
-/// assert_eq!((error.refusal.code(), error.column.as_deref()), ("BAD_REQUEST", Some("a")));
+/// assert_eq!((error.refusal.code(), error.column.as_deref(), error.row), ("BAD_REQUEST", Some("a"), Some(1)));
 /// let Input::Frame(frame) = json_records(records, None)? else { unreachable!() };
 /// assert_eq!(frame.rows_count, 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -97,7 +97,7 @@ fn frame_of_split(data: Value, columns: Value, index: Value) -> Result<Frame, Fa
     let mut are_missing = false;
     let index = match index {
         Value::None => None,
-        Value::List(labels) if raw.rows_count == 0 && !labels.is_empty() && !raw.columns.is_empty() => {
+        Value::List(labels) if raw.rows_count == 0 && !labels.is_empty() => {
             // Rows without data are rows of missing cells.
             are_missing = true;
             raw.rows_count = labels.len();
@@ -190,7 +190,12 @@ pub(crate) fn cast_frame(mut frame: Frame, schema: Option<&Schema>) -> Result<Fr
         }
         let cells = std::mem::replace(&mut frame.columns[at].cells, Cells::Objects(Vec::new()));
         let (cells, expected) = match spec {
-            Spec::Column(spec) => (cast_to_column(cells, spec), spec.kind.to_string()),
+            Spec::Column(spec) => {
+                // Without names a column is required by its position only.
+                let is_required = spec.is_required()
+                    && (spec.name.is_some() || name == Label::Position(i64::try_from(at).unwrap_or(-1)));
+                (cast_to_column(cells, spec, is_required), spec.kind.to_string())
+            }
             Spec::Tensor(spec) => (cast_to_tensor(cells, spec), spec.kind.name().to_owned()),
         };
         match cells {
@@ -217,13 +222,13 @@ fn spec_of<'s>(schema: &'s Schema, name: &Label, at: usize) -> Option<Spec<'s>> 
     }
 }
 
-fn cast_to_column(cells: Cells, spec: &ColumnSpec) -> Result<Cells, Fault> {
+fn cast_to_column(cells: Cells, spec: &ColumnSpec, is_required: bool) -> Result<Cells, Fault> {
     match &spec.kind {
         DataType::Scalar(scalar) => cast_column(cells, *scalar),
         DataType::Any => Ok(cells),
         kind => {
             let each = cells.values().into_iter().enumerate().map(|(row, value)| {
-                enforce_type(value, kind, spec.is_required()).map_err(|fault| Fault { row: Some(row), ..fault })
+                enforce_type(value, kind, is_required).map_err(|fault| Fault { row: Some(row), ..fault })
             });
             each.collect::<Result<Vec<Value>, Fault>>().map(infer)
         }

@@ -11,7 +11,7 @@ use super::series::infer;
 use super::tensor::enforce_tensors;
 use super::upcast::enforce_column;
 use crate::data::{Cells, Column, DType, Frame, Input, Label, Value};
-use crate::schema::{ColumnSpec, DataType, Schema, Signature};
+use crate::schema::{ColumnSpec, DataType, Scalar, Schema, Signature};
 
 /// What the model is handed: the columns or arrays of the signature, in its order and types. Additional ones are
 /// dropped. Without an input schema everything passes.
@@ -72,17 +72,15 @@ fn frame_of(input: Input, columns: &[ColumnSpec]) -> Result<Frame, Fault> {
     match value {
         Value::Dict(entries) => frame_of_dict(entries, columns),
         Value::List(items) => {
-            // An array without dimensions is no cell; a signature with names drops it, or has made a scalar of it.
-            let is_array = |value: &Value| matches!(value, Value::Tensor(tensor) if tensor.shape.is_empty());
-            let has_arrays =
-                |item: &Value| matches!(item, Value::Dict(entries) if entries.iter().any(|(_, value)| is_array(value)));
-            if columns.first().is_some_and(|column| column.name.is_none()) && items.iter().any(has_arrays) {
-                return Err(Fault::found(
-                    "the signature has no names, so records cannot be matched with it",
-                    "records",
-                ));
-            }
-            of_list(items).map(super::frame::Raw::infer)
+            let raw = of_list(items)?;
+            let is_named = columns.first().is_some_and(|column| column.name.is_some());
+            // With names a value without dimensions is a scalar of numpy, or dropped. Without, it stays an array.
+            let cells = |values: Vec<Value>| {
+                if !is_named && values.iter().any(is_array) { Cells::Objects(values) } else { infer(values) }
+            };
+            let rows_count = raw.rows_count;
+            let columns = raw.columns.into_iter().map(|(name, values)| Column { name, cells: cells(values) });
+            Ok(Frame { columns: columns.collect(), rows_count, index: None })
         }
         Value::None => Err(Fault::found("a frame is expected", "NoneType")),
         scalar => Ok(Frame::new(vec![Column { name: Label::Position(0), cells: infer(vec![scalar]) }])),
@@ -160,8 +158,23 @@ fn enforce_unnamed(frame: Frame, specs: &[ColumnSpec]) -> Result<Frame, EnforceE
     Ok(Frame { columns: columns.collect::<Result<_, _>>()?, rows_count, index: frame.index })
 }
 
+/// Whether the value is an array without dimensions.
+fn is_array(value: &Value) -> bool {
+    matches!(value, Value::Tensor(tensor) if tensor.shape.is_empty())
+}
+
+fn has_arrays(cells: &Cells) -> bool {
+    matches!(cells, Cells::Objects(values) if values.iter().any(is_array))
+}
+
 fn enforced(cells: Cells, name: Label, kind: &DataType, required: bool) -> Result<Column, EnforceError> {
     let cells = match kind {
+        DataType::Scalar(Scalar::Boolean | Scalar::String | Scalar::Binary) | DataType::Any if has_arrays(&cells) => {
+            Ok(cells)
+        }
+        DataType::Scalar(_) if has_arrays(&cells) => {
+            Err(Fault::found("the signature has no names, so records cannot be matched with it", "records"))
+        }
         DataType::Scalar(scalar) => enforce_column(cells, *scalar),
         kind => {
             let each = cells.values().into_iter().enumerate().map(|(row, value)| {

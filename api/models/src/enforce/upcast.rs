@@ -84,6 +84,7 @@ fn of_objects(values: Vec<Value>, kind: Scalar) -> Result<Cells, Fault> {
                     Value::Text(text) if text.is_empty() => Ok(f64::NAN),
                     Value::Text(text) => float_of_field(text).ok_or("the text is no number"),
                     Value::List(items) if items.is_empty() => Ok(f64::NAN),
+                    Value::Tensor(tensor) if tensor.elements.is_empty() => Ok(f64::NAN),
                     other => to_float(other),
                 };
                 numbers.push(number.map_err(|why| Fault::at(row, value, why))?);

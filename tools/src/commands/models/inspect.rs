@@ -179,7 +179,7 @@ fn print(model: &Read, output: &mut Output) -> Result<()> {
     print_lines("metadata", metadata.iter().map(ToString::to_string), output)?;
     output.line("files")?;
     let rows = model.files.iter().take(FILES_MAX);
-    output.table(&["", ">"], rows.map(|file| vec![format!("  {}", file.path), format::bytes(file.bytes)]).collect())?;
+    output.table(&[], rows.map(|file| vec![format!("  {}", file.path), format::bytes(file.bytes)]).collect())?;
     if model.files.len() > FILES_MAX {
         output.line(format!("  and {} more; --json has all", model.files.len() - FILES_MAX))?;
     }

@@ -9,11 +9,15 @@ pub mod inspect;
 pub mod register;
 pub(crate) mod source;
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::lists;
 use crate::Answer;
 use crate::error::{Error, Result};
+use crate::find::store_path;
+use crate::list::Form;
 use crate::output::Output;
 
 /// Arguments of `models`.
@@ -23,8 +27,14 @@ use crate::output::Output;
 pub struct Models {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Folder of a store whose registered models are listed
+    #[arg(value_parser = store_path)]
+    store: Option<PathBuf>,
+    /// Show deleted ones too
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
-    list: Option<lists::Models>,
+    form: Form,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,7 +67,7 @@ enum Command {
 
 impl Models {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        match (self.command, self.list) {
+        match (self.command, self.store) {
             (Some(Command::Predict(command)), _) => command.run(output),
             (Some(Command::GenerateDockerfile(command)), _) => command.run(output),
             (Some(Command::BuildDocker(command)), _) => command.run(output),
@@ -70,7 +80,7 @@ impl Models {
             (Some(Command::Alias(command)), _) => command.run(output),
             (Some(Command::Stage(command)), _) => command.run(output),
             (Some(Command::Wait(command)), _) => command.run(output),
-            (None, Some(list)) => list.run(output),
+            (None, Some(store)) => lists::Models::of(store, self.all, self.form).run(output),
             (None, None) => Err(Error::usage("name a store, or what to do: `runlode models --help`")),
         }
     }
