@@ -7,6 +7,8 @@
 //! count.
 //!
 //! The files themselves have at most so many lines of code, or say at their top why they need more.
+//!
+//! Long, because the tables of all crates stand beside what they are checked with.
 
 #![allow(clippy::unwrap_used)]
 
