@@ -40,8 +40,8 @@ def make(folder, rows):
     model = LogisticRegression().fit(pd.DataFrame(x, columns=names), y)
     signature = mlflow.models.ModelSignature(inputs=Schema([ColSpec("double", name) for name in names]))
     graph = skl2onnx.to_onnx(model, initial_types=[("x", FloatTensorType([None, COLUMNS]))], options={"zipmap": False})
-    mlflow.onnx.save_model(graph, str(folder / "onnx"), signature=signature)
-    mlflow.sklearn.save_model(model, str(folder / "sklearn"), signature=signature, serialization_format="cloudpickle")
+    mlflow.onnx.save_model(graph, str(folder / "onnx"), signature=signature, pip_requirements=["onnxruntime"])
+    mlflow.sklearn.save_model(model, str(folder / "sklearn"), signature=signature, serialization_format="cloudpickle", pip_requirements=["scikit-learn"])
 
 
 def bare(folder, kind, batch_rows, reads):

@@ -207,13 +207,10 @@ fn write(
 fn part(scoring: &Scoring<'_>, path: &str, plan: &Plan, rows: Rows) -> Result<Part, BatchError> {
     let Rows { mut chunk, mut bad } = rows;
     let fail = |bad: BadRow| BatchError::Row { path: path.to_owned(), bad };
-    if let (OnError::Fail, Some(first)) = (scoring.on_error, bad.first()) {
-        return Err(fail(first.clone()));
-    }
     let refused = |why: String| BatchError::Columns { path: path.to_owned(), why };
     let input = loop {
         match plan.make(&chunk).map_err(refused)? {
-            Made::Input(input) => break input,
+            Made::Input(input) => break Some(input),
             Made::Bad(cells) => {
                 let mut keep = vec![true; chunk.rows_count];
                 for cell in cells {
@@ -221,18 +218,23 @@ fn part(scoring: &Scoring<'_>, path: &str, plan: &Plan, rows: Rows) -> Result<Pa
                     if std::mem::replace(&mut keep[cell.row], false) {
                         let (row, line) = chunk.numbers.get(cell.row);
                         let one = BadRow { row, line, column: Some(cell.column), why: cell.why };
-                        if scoring.on_error == OnError::Fail {
-                            return Err(fail(one));
-                        }
                         bad.push(one);
                     }
                 }
                 chunk = chunk.kept(&keep);
+                // The rest would only find more of them.
+                if scoring.on_error == OnError::Fail {
+                    break None;
+                }
             }
         }
     };
+    bad.sort_by_key(|bad| bad.row);
+    if let (OnError::Fail, Some(first)) = (scoring.on_error, bad.first()) {
+        return Err(fail(first.clone()));
+    }
     let mut part = Part { columns: Vec::new(), rows_count: 0, bad };
-    if chunk.rows_count > 0 {
+    if let Some(input) = input.filter(|_| chunk.rows_count > 0) {
         predict(scoring, path, plan, &chunk, input, &mut part)?;
     }
     part.bad.sort_by_key(|bad| bad.row);

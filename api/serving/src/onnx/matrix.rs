@@ -78,7 +78,7 @@ where
     }
     if let Some(nan) = T::Native::NAN {
         for (position, column) in columns.iter().enumerate() {
-            column.array.nulls().into_iter().for_each(|nulls| {
+            column.array.nulls().into_iter().filter(|nulls| nulls.null_count() > 0).for_each(|nulls| {
                 let missing = (0..rows_count).filter(|row| nulls.is_null(*row));
                 missing.for_each(|row| out[row * width + position] = nan);
             });

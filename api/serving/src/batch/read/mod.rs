@@ -3,6 +3,7 @@
 mod columnar;
 mod csv;
 mod json_lines;
+pub(crate) mod reader;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
