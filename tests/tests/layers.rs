@@ -657,7 +657,6 @@ const FOLDERS: &[&str] = &[
     "../engine/pages/src",
     "../engine/examples",
     "../api/src",
-    "../api/pages/src",
     "../api/projects/src",
     "../api/rest/src",
     "../api/serving/src",

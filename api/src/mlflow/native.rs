@@ -19,6 +19,8 @@ mod past;
 mod run_keys;
 pub mod spare;
 mod table;
+mod table_columns;
+mod table_rows;
 mod tail;
 
 pub use audit::{EntityChanges, EntityName};
@@ -26,7 +28,8 @@ pub use curves::{CurveHead, Curves, CurvesQuery};
 pub use histories::{Buckets, HistoriesQuery, MetricHistories};
 pub use past::{PastHistory, PastRegistry, PastRun};
 pub use run_keys::RunKeys;
-pub use table::{ColumnValues, RunColumn, RunColumns, RunWindow, RunsQuery, TextColumn, WindowQuery};
+pub use table::{RunColumns, RunWindow, RunsQuery, WindowQuery};
+pub use table_columns::{ColumnValues, RunColumn, TextColumn};
 pub use tail::{Field, TailEvent, TailPage, TailPoints};
 
 use super::error::{ApiError, ApiResult};

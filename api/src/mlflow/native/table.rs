@@ -16,14 +16,15 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
+use super::table_columns::{Building, Cells, Every, RunColumn};
+use super::table_rows::Rows;
 use crate::engine::search::{Aggregate, SearchQuery};
+use crate::filter;
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{Tag, View};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::search::holds_metric;
-use crate::{AsOf, ExperimentId, ExperimentState, Lifecycle, PastView, Result, RunId, RunState, Snapshot, Stats};
+use crate::{AsOf, ExperimentId, ExperimentState, Lifecycle, RunId, RunState, Snapshot, Stats};
 
 /// A search for runs, and the columns to return.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,39 +41,6 @@ pub struct RunsQuery {
     pub limit: u64,
     /// Columns of the answer, in this order; `None` is all but `artifact_uri`.
     pub columns: Option<Vec<String>>,
-}
-
-/// Texts of a column, stored without gaps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TextColumn {
-    /// Start of each text in `text`, then the end of the last: one more than there are rows.
-    pub offsets: Vec<i64>,
-    /// All texts, joined.
-    pub text: String,
-    /// Whether each row has a text; empty: all have.
-    pub present: Vec<bool>,
-}
-
-/// Values of a column, one per row; 0 or empty in rows without one.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ColumnValues {
-    /// Texts.
-    Text(TextColumn),
-    /// Unix ms, and whether a row has one (empty: all have).
-    Time(Vec<i64>, Vec<bool>),
-    /// Numbers, and whether a row has one (empty: all have).
-    Number(Vec<f64>, Vec<bool>),
-    /// Whole numbers, and whether a row has one (empty: all have).
-    Count(Vec<i64>, Vec<bool>),
-}
-
-/// A column.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunColumn {
-    /// Name, as in the module's table.
-    pub name: String,
-    /// One value per row.
-    pub values: ColumnValues,
 }
 
 /// Runs as a table.
@@ -104,50 +72,6 @@ pub struct RunWindow {
     pub total: u64,
     /// The rows.
     pub table: RunColumns,
-}
-
-/// A reader of runs: the store now, or as it was.
-trait Rows {
-    fn run(&self, id: RunId) -> Result<Option<(Arc<RunState>, Option<Lifecycle>)>>;
-    fn stats(&self, id: RunId, key: &str) -> Result<Option<Stats>>;
-    fn count(&self, id: RunId, key: &str) -> Result<u64>;
-    fn latest(&self, id: RunId) -> Result<Vec<(Arc<str>, Stats)>>;
-}
-
-impl Rows for Snapshot {
-    fn run(&self, id: RunId) -> Result<Option<(Arc<RunState>, Option<Lifecycle>)>> {
-        Ok(Self::run(self, id)?.map(|state| (state, None)))
-    }
-
-    fn stats(&self, id: RunId, key: &str) -> Result<Option<Stats>> {
-        Self::stats(self, id, key)
-    }
-
-    fn count(&self, id: RunId, key: &str) -> Result<u64> {
-        self.count_exact(id, key)
-    }
-
-    fn latest(&self, id: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
-        Self::latest(self, id)
-    }
-}
-
-impl Rows for PastView<'_> {
-    fn run(&self, id: RunId) -> Result<Option<(Arc<RunState>, Option<Lifecycle>)>> {
-        Ok(PastView::run(self, id)?.map(|(state, lifecycle)| (Arc::new(state), Some(lifecycle))))
-    }
-
-    fn stats(&self, id: RunId, key: &str) -> Result<Option<Stats>> {
-        PastView::stats(self, id, key)
-    }
-
-    fn count(&self, id: RunId, key: &str) -> Result<u64> {
-        Ok(PastView::stats(self, id, key)?.map_or(0, |stats| stats.count_raw))
-    }
-
-    fn latest(&self, id: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
-        PastView::latest(self, id)
-    }
 }
 
 const ALL: &[&str] = &[
@@ -187,119 +111,6 @@ enum Want {
     EveryMetric(Every),
     EveryParam(Every),
     EveryTag(Every),
-}
-
-/// Columns discovered while reading, by key.
-#[derive(Debug, Default)]
-struct Every(FxHashMap<Arc<str>, usize>);
-
-impl Every {
-    fn column(&mut self, key: &Arc<str>, building: &mut Vec<Building>, kind: &str, make: fn() -> Cells) -> usize {
-        if let Some(at) = self.0.get(key) {
-            return *at;
-        }
-        building.push(Building { name: format!("{kind}.{key}"), cells: make() });
-        self.0.insert(key.clone(), building.len() - 1);
-        building.len() - 1
-    }
-
-    fn text(&mut self, key: &str, building: &mut Vec<Building>, kind: &str) -> usize {
-        if let Some(at) = self.0.get(key) {
-            return *at;
-        }
-        self.column(&Arc::from(key), building, kind, Cells::text)
-    }
-}
-
-#[derive(Debug)]
-enum Cells {
-    Text(TextColumn),
-    Time(Vec<i64>, Vec<bool>),
-    Number(Vec<f64>, Vec<bool>),
-    Count(Vec<i64>, Vec<bool>),
-}
-
-impl Cells {
-    fn text() -> Self {
-        Self::Text(TextColumn { offsets: vec![0], text: String::new(), present: Vec::new() })
-    }
-
-    fn number() -> Self {
-        Self::Number(Vec::new(), Vec::new())
-    }
-
-    /// Number of rows so far.
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(column) => column.present.len(),
-            Self::Time(_, present) | Self::Number(_, present) | Self::Count(_, present) => present.len(),
-        }
-    }
-
-    /// Adds rows without a value, up to `rows`.
-    fn fill(&mut self, rows: usize) {
-        match self {
-            Self::Text(column) => {
-                column.offsets.resize(rows + 1, column.text.len() as i64);
-                column.present.resize(rows, false);
-            }
-            Self::Time(values, present) | Self::Count(values, present) => {
-                values.resize(rows, 0);
-                present.resize(rows, false);
-            }
-            Self::Number(values, present) => {
-                values.resize(rows, 0.0);
-                present.resize(rows, false);
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Building {
-    name: String,
-    cells: Cells,
-}
-
-impl Building {
-    fn put_text(&mut self, row: usize, value: &str) {
-        self.cells.fill(row);
-        if let Cells::Text(column) = &mut self.cells {
-            column.text.push_str(value);
-            column.offsets.push(column.text.len() as i64);
-            column.present.push(true);
-        }
-    }
-
-    fn put_number(&mut self, row: usize, value: f64) {
-        self.cells.fill(row);
-        if let Cells::Number(values, present) = &mut self.cells {
-            values.push(value);
-            present.push(true);
-        }
-    }
-
-    fn put_whole(&mut self, row: usize, value: i64) {
-        self.cells.fill(row);
-        if let Cells::Time(values, present) | Cells::Count(values, present) = &mut self.cells {
-            values.push(value);
-            present.push(true);
-        }
-    }
-
-    fn finish(mut self, rows: usize) -> RunColumn {
-        if self.cells.len() < rows {
-            self.cells.fill(rows);
-        }
-        let bare = |present: Vec<bool>| if present.iter().all(|there| *there) { Vec::new() } else { present };
-        let values = match self.cells {
-            Cells::Text(column) => ColumnValues::Text(TextColumn { present: bare(column.present), ..column }),
-            Cells::Time(values, present) => ColumnValues::Time(values, bare(present)),
-            Cells::Number(values, present) => ColumnValues::Number(values, bare(present)),
-            Cells::Count(values, present) => ColumnValues::Count(values, bare(present)),
-        };
-        RunColumn { name: self.name, values }
-    }
 }
 
 fn attribute(name: &str) -> Option<Attribute> {
@@ -408,12 +219,14 @@ impl Mlflow {
         }
         let snapshot = self.snapshot()?;
         let experiments = self.named_experiments(&snapshot, query.experiments.as_deref())?;
-        let search = self.search_of(&snapshot, &experiments, query, limit)?;
+        let search: SearchQuery =
+            self.runs_query(&snapshot, experiments.clone(), &query.filter, &query.order_by, query.view, limit)?;
         let runs = self.search_page(&snapshot, &search)?.runs;
         self.columns_of(&snapshot, &snapshot, &experiments, &runs, query, snapshot.position().0)
     }
 
-    /// Some rows of the table of runs, now or at a moment of the past, and the number of all rows.
+    /// Some rows of the table of runs, now or at a moment of the past, and the number of all rows. Filter and order are
+    /// in the grammar of [`crate::filter`].
     ///
     /// # Errors
     /// As [`Mlflow::run_columns`].
@@ -435,7 +248,21 @@ impl Mlflow {
         let snapshot = self.snapshot()?;
         let table = &query.table;
         let experiments = self.named_experiments(&snapshot, table.experiments.as_deref())?;
-        let search = self.search_of(&snapshot, &experiments, table, usize::MAX)?;
+        let invalid = |error: filter::FilterError| ApiError::invalid(error.to_string());
+        let filter = match table.filter.trim() {
+            "" => None,
+            text => Some(filter::parse(text).map_err(invalid)?),
+        };
+        let order = table.order_by.iter().map(|key| filter::parse_order(key).map_err(invalid));
+        let order = order.collect::<ApiResult<Vec<_>>>()?;
+        let search = SearchQuery {
+            experiments: experiments.clone(),
+            filter,
+            order,
+            view: table.view,
+            limit: usize::MAX,
+            after: None,
+        };
         let past = query.at.map(|at| snapshot.as_of(at)).transpose()?;
         let runs = match &past {
             Some(past) => past.search(&search)?.runs,
@@ -449,16 +276,6 @@ impl Mlflow {
             None => self.columns_of(&snapshot, &snapshot, &experiments, shown, table, snapshot.position().0)?,
         };
         Ok(RunWindow { total: runs.len() as u64, table })
-    }
-
-    fn search_of(
-        &self,
-        snapshot: &Snapshot,
-        experiments: &[ExperimentId],
-        query: &RunsQuery,
-        limit: usize,
-    ) -> ApiResult<SearchQuery> {
-        self.runs_query(snapshot, experiments.to_vec(), &query.filter, &query.order_by, query.view, limit)
     }
 
     /// The asked columns of these runs, as `rows` reads them.

@@ -10,6 +10,10 @@ use crate::request::Fields;
 /// # Errors
 /// `INVALID_PARAMETER_VALUE`.
 pub(super) fn as_of(fields: &Fields<'_>) -> ApiResult<Option<AsOf>> {
+    // In a JSON body a position may be a number.
+    if let Ok(Some(position)) = fields.int("as_of") {
+        return parse(&position.to_string()).map(Some);
+    }
     match fields.text("as_of")?.filter(|text| !text.is_empty()) {
         None => Ok(None),
         Some(text) => parse(text).map(Some),

@@ -22,8 +22,14 @@ const KEYS_OF_RUNS: i64 = 5_000;
 /// The column that is computed here.
 const LIVENESS: &str = "liveness";
 
-const VIEWS: &[(&str, i64, View)] =
-    &[("ACTIVE_ONLY", 1, View::ActiveOnly), ("DELETED_ONLY", 2, View::DeletedOnly), ("ALL", 3, View::All)];
+fn view(fields: &Fields<'_>) -> ApiResult<View> {
+    match fields.text("view")? {
+        None | Some("" | "ACTIVE_ONLY") => Ok(View::ActiveOnly),
+        Some("DELETED_ONLY") => Ok(View::DeletedOnly),
+        Some("ALL") => Ok(View::All),
+        Some(other) => Err(ApiError::invalid(format!("'{other}' is no view; give ACTIVE_ONLY, DELETED_ONLY or ALL."))),
+    }
+}
 
 /// `alive`, `lost`, `silent`, `unknown`, or nothing for a run that has ended.
 fn liveness_word(liveness: &Liveness) -> &'static str {
@@ -91,7 +97,7 @@ pub(super) fn table(door: &Door, request: &Request) -> ApiResult<Answer> {
         experiments: some(fields.texts("experiment_id")?),
         filter: filter.clone(),
         order_by: fields.texts("order_by")?,
-        view: fields.one_of("view", VIEWS)?.unwrap_or_default(),
+        view: view(&fields)?,
         limit: positive(&fields, "limit", ROWS, ROWS_MAX)?,
         columns: some(columns),
     };
