@@ -18,19 +18,21 @@ def registry(saved, tmp_path_factory):
     process = subprocess.Popen(
         [COMMAND, "serve", str(store), "-p", "0", "--json", "--no-ui"], stdout=subprocess.PIPE, text=True
     )
-    address = "http://" + json.loads(process.stdout.readline())["address"]
-    client = MlflowClient(address)
-    mlflow.set_tracking_uri(address)
-    client.create_registered_model("fraud")
-    run = client.create_run(client.create_experiment("models")).info.run_id
-    for name in ("failing", "answering"):
-        client.log_artifacts(run, str(saved(name)), name)
-        client.create_model_version("fraud", "runs:/%s/%s" % (run, name), run)
-    client.set_registered_model_alias("fraud", "champion", 1)
-    yield store, client
-    process.terminate()
-    process.wait()
-    process.stdout.close()
+    try:
+        address = "http://" + json.loads(process.stdout.readline())["address"]
+        client = MlflowClient(address)
+        mlflow.set_tracking_uri(address)
+        client.create_registered_model("fraud")
+        run = client.create_run(client.create_experiment("models")).info.run_id
+        for name in ("failing", "answering"):
+            client.log_artifacts(run, str(saved(name)), name)
+            client.create_model_version("fraud", "runs:/%s/%s" % (run, name), run)
+        client.set_registered_model_alias("fraud", "champion", 1)
+        yield store, client
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
 
 
 def serving(client, version, address):
