@@ -104,7 +104,7 @@ const SERVING: Crate = Crate {
         &["server/mod.rs"],
         &["lib.rs"],
     ],
-    imports_min: 40,
+    imports_min: 30,
 };
 
 const PYTHON: Crate = Crate {
