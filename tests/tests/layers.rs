@@ -7,6 +7,8 @@
 //! count.
 //!
 //! The files themselves have at most so many lines of code, or say at their top why they need more.
+//!
+//! Long, because the levels of every crate stand in it.
 
 #![allow(clippy::unwrap_used)]
 
