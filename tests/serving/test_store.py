@@ -18,19 +18,23 @@ def registry(saved, tmp_path_factory):
     process = subprocess.Popen(
         [COMMAND, "serve", str(store), "-p", "0", "--json", "--no-ui"], stdout=subprocess.PIPE, text=True
     )
-    address = "http://" + json.loads(process.stdout.readline())["address"]
-    client = MlflowClient(address)
-    mlflow.set_tracking_uri(address)
-    client.create_registered_model("fraud")
-    run = client.create_run(client.create_experiment("models")).info.run_id
-    for name in ("failing", "answering"):
-        client.log_artifacts(run, str(saved(name)), name)
-        client.create_model_version("fraud", "runs:/%s/%s" % (run, name), run)
-    client.set_registered_model_alias("fraud", "champion", 1)
-    yield store, client
-    process.terminate()
-    process.wait()
-    process.stdout.close()
+    try:
+        address = "http://" + json.loads(process.stdout.readline())["address"]
+        client = MlflowClient(address)
+        mlflow.set_tracking_uri(address)
+        client.create_registered_model("fraud")
+        run = client.create_run(client.create_experiment("models")).info.run_id
+        # A source is the place of the files, or a URI of the run's.
+        root = client.get_run(run).info.artifact_uri
+        for name, source in [("failing", root + "/failing"), ("answering", "runs:/%s/answering" % run)]:
+            client.log_artifacts(run, str(saved(name)), name)
+            client.create_model_version("fraud", source, run)
+        client.set_registered_model_alias("fraud", "champion", 1)
+        yield store, client
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
 
 
 def serving(client, version, address):
@@ -95,14 +99,14 @@ def test_what_was_served_is_logged_into_a_run(registry, saved):
     assert sum(point.value for point in client.get_metric_history(run, "serving/errors")) == 2
 
 
-def test_what_cannot_be_served_is_refused(registry, tmp_path):
+def test_what_cannot_be_served_is_refused(registry, saved, tmp_path):
     store, _ = registry
     for uri, arguments, why in [
         ("models:/fraud/9", ["--store", str(store)], "9"),
         ("models:/nobody/1", ["--store", str(store)], "nobody"),
         ("models:/fraud", ["--store", str(store)], "write models:/NAME/VERSION"),
         (str(tmp_path), [], "MLmodel"),
-        (str(tmp_path), ["--follow"], "never leads to another model"),
+        (str(saved("failing")), ["--follow"], "never leads to another model"),
     ]:
         with pytest.raises(RuntimeError, match=why):
             Served(uri, *arguments)

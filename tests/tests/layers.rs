@@ -131,7 +131,7 @@ const SERVING: Crate = Crate {
         &["server/mod.rs"],
         &["lib.rs"],
     ],
-    imports_min: 40,
+    imports_min: 30,
 };
 
 const MODELS: Crate = Crate {

@@ -25,7 +25,7 @@ pub struct ServerOptions {
     pub body_bytes_max: usize,
     /// Memory of all bodies together.
     pub bodies_bytes_max: usize,
-    /// Whether inputs are looked at for [`Handle::take_window`].
+    /// Whether inputs are looked at for [`Handle::take_window`](super::Handle::take_window).
     pub samples_inputs: bool,
 }
 

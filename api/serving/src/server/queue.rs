@@ -83,17 +83,18 @@ impl Queue {
         Ok(Self { shared, threads })
     }
 
-    /// Puts a request behind those that wait, or gives it back if there are too many.
-    pub(super) fn push(&self, job: Job) -> Result<(), Job> {
+    /// Puts a request behind those that wait; false, and its reply dropped, if there are too many.
+    #[must_use]
+    pub(super) fn push(&self, job: Job) -> bool {
         let mut state = self.shared.state.lock();
         if state.waiting.len() >= self.shared.waiting_max || state.is_closed {
-            return Err(job);
+            return false;
         }
         state.waiting.push_back(job);
         self.shared.metrics.waiting(state.waiting.len());
         drop(state);
         self.shared.more.notify_one();
-        Ok(())
+        true
     }
 }
 
@@ -260,7 +261,7 @@ mod tests {
         let (reply, answered) = oneshot::channel();
         let until = Instant::now() + Duration::from_secs(600);
         let job = Job { engine: engine.clone(), work: Work::Typed(frame(numbers)), params: None, until, reply };
-        queue.push(job).is_ok().then_some(answered)
+        queue.push(job).then_some(answered)
     }
 
     /// An engine that waits in its first call, and what lets it go on.

@@ -136,7 +136,7 @@ impl Door {
         let (reply, answered) = oneshot::channel();
         let engine = model.engine.clone();
         drop(model);
-        if self.queue.push(Job { engine, work, params, until, reply }).is_err() {
+        if !self.queue.push(Job { engine, work, params, until, reply }) {
             return Err(Fault::busy("Too many requests wait for the model; send this one again later."));
         }
         match answered.await {

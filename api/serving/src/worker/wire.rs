@@ -99,7 +99,7 @@ pub(super) fn request(input: &Input, rows_each: Option<&[usize]>, params: Params
     }
     if let Some(rows_each) = rows_each {
         writer.header.push_str(",\"rows_each\":");
-        write_list(&mut writer.header, rows_each, |out, rows| write_int(out, rows));
+        write_list(&mut writer.header, rows_each, write_int);
     }
     writer.finish(params)
 }
@@ -180,7 +180,7 @@ impl Writer {
             self.header.push(',');
             write_int(&mut self.header, self.body.len());
             self.header.push(',');
-            write_list(&mut self.header, places, |out, place| write_int(out, place));
+            write_list(&mut self.header, places, write_int);
             self.header.push(']');
             for place in places {
                 if let Cells::Array(dtype, array) = &frame.columns[*place].cells {
@@ -236,7 +236,7 @@ impl Writer {
         }
         if let Some(shape) = shape {
             self.header.push_str(",\"shape\":");
-            write_list(&mut self.header, shape, |out, length| write_int(out, length));
+            write_list(&mut self.header, shape, write_int);
         }
         self.header.push('}');
         Ok(())
