@@ -131,20 +131,25 @@ fn scoring_bodies_are_refused_or_fit_together() {
 
 #[test]
 fn model_files_are_refused_or_written_as_they_were_read() {
-    let good = b"flavors:\n  python_function:\n    loader_module: a.b\n    env: {conda: c.yaml}\n  onnx: {data: model.onnx}\n\
-        model_uuid: 00\nsignature:\n  inputs: '[{\"type\": \"long\", \"name\": \"a\"}]'\n  outputs: null\nmetadata: {k: [1, 1e-5, yes]}\n";
-    let mut inputs = random(12, 60, 120);
-    inputs.push(good.to_vec());
-    with_damages(12, &inputs, 200, runlode_tests::fuzz_models::model_file);
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/artifacts/2/models");
+    let mut files: Vec<Vec<u8>> = std::fs::read_dir(data)
+        .unwrap()
+        .map(|entry| std::fs::read(entry.unwrap().path().join("artifacts/MLmodel")).unwrap())
+        .collect();
+    files.sort();
+    files.push(b"flavors: {a: &x [1, 0x10, 1:30, .inf, 2024-01-02, ~, 'it''s', \"\\u263a\\t\"], b: *x}\n".to_vec());
+    files.push(b"flavors:\n  ? - 1\n  : |\n    text\n\n    more\n  b: >-\n    folded\n    text\n? c\n".to_vec());
+    with_damages(12, &files, 200, runlode_tests::fuzz_models::model_file);
 }
 
 #[test]
 fn signatures_are_refused_or_written_as_they_were_read() {
-    let mut inputs = random(13, 60, 120);
-    inputs.extend([
-        br#"[{"type": "object", "properties": {"x": {"type": "array", "items": {"type": "long"}}}, "name": "a"}]"#.to_vec(),
-        br#"[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}]"#.to_vec(),
-        br#"[{"name": "t", "type": "datetime", "default": "2024-01-01", "shape": null}]"#.to_vec(),
-    ]);
-    with_damages(13, &inputs, 100, runlode_tests::fuzz_models::signature);
+    let inputs = [
+        r#"[{"type": "double", "name": "x", "required": true}, {"type": "string", "name": "y", "required": false}]"#,
+        r#"[{"type": "object", "properties": {"b": {"type": "array", "items": {"type": "map", "values": {"type": "any"}}}}, "name": "o"}]"#,
+        r#"[{"type": "tensor", "name": "a", "tensor-spec": {"dtype": "float32", "shape": [-1, 64]}}]"#,
+        r#"[{"name": "t", "default": 0.5, "shape": null, "type": "double"}, {"name": "d", "default": ["2024-05-06"], "shape": [-1], "type": "datetime"}]"#,
+    ]
+    .map(|text| text.as_bytes().to_vec());
+    with_damages(13, &inputs, 1_000, runlode_tests::fuzz_models::signature);
 }

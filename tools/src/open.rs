@@ -24,15 +24,27 @@ pub(crate) struct Source {
     /// Folder of the store
     #[arg(value_name = "STORE", value_parser = store_path)]
     path: PathBuf,
+    #[command(flatten)]
+    cache: Cache,
+}
+
+/// Where its index may be kept.
+#[derive(Debug, Args)]
+pub(crate) struct Cache {
     /// Folder that keeps an index for a store without one: a copy, or one on read-only media. The first command makes it
     #[arg(long, value_name = "DIR", value_parser = folder_path)]
     cache: Option<PathBuf>,
 }
 
 impl Source {
+    /// A store whose path a command read by itself.
+    pub(crate) fn at(path: PathBuf, cache: Cache) -> Self {
+        Self { path, cache }
+    }
+
     /// Opens the store, which must exist, for reading, and prints what it lacks.
     pub(crate) fn open(&self, output: &mut Output) -> Result<LocalStore> {
-        let Some(cache) = &self.cache else { return open_to_read(&self.path, output) };
+        let Some(cache) = &self.cache.cache else { return open_to_read(&self.path, output) };
         check_is_store(&self.path)?;
         let begun = std::time::Instant::now();
         match Store::options(&self.path).open_to_read_cached(cache) {
@@ -65,7 +77,7 @@ impl Source {
 
     /// As [`Source::open`], to read the log as it grows.
     pub(crate) fn follow(&self, output: &mut Output) -> Result<Follower> {
-        if self.cache.is_some() {
+        if self.cache.cache.is_some() {
             return Err(Error::usage("--cache is for stores that nobody writes; leave it out with --follow"));
         }
         check_is_store(&self.path)?;

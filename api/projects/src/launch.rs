@@ -68,6 +68,14 @@ impl Stop {
         Ok(Self { signals: Signals::new([SIGINT, SIGTERM, SIGHUP])?, seen: None })
     }
 
+    /// Catches none: a signal ends this process as usual.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn never() -> io::Result<Self> {
+        Ok(Self { signals: Signals::new([0; 0])?, seen: None })
+    }
+
     /// The first one that came since.
     pub fn came(&mut self) -> Option<i32> {
         if self.seen.is_none() {

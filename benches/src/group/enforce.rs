@@ -83,8 +83,9 @@ fn arrow(context: &Context<'_>) -> Result {
 fn json(context: &Context<'_>) -> Result {
     context.progress("enforcement of 1 M cells from JSON");
     let names: Vec<Arc<str>> = (0..COLUMNS).map(|at| format!("c{at}").into()).collect();
-    let cell =
-        |at: usize, row: usize| if at % 2 == 0 { Value::Int(row as i64) } else { Value::Float(row as f64 * 0.5) };
+    let cell = |at: usize, row: usize| {
+        if at.is_multiple_of(2) { Value::Int(row as i64) } else { Value::Float(row as f64 * 0.5) }
+    };
     let record =
         |row| Value::Dict(names.iter().enumerate().map(|(at, name)| (Arc::clone(name), cell(at, row))).collect());
     let records = Value::List((0..RECORDS).map(record).collect());

@@ -189,10 +189,8 @@ fn write_entities(transaction: &WriteTransaction, change: &IndexChange) -> Resul
     let mut models = Vec::new();
     for (_, (key, state)) in &entities {
         match (key, &**state) {
-            (EntityKey::Run(id), EntityState::Run(state)) => {
-                if state.lifecycle != Lifecycle::Purged {
-                    runs.push(keys::run_of(state.experiment, state.start_time_ms, *id));
-                }
+            (EntityKey::Run(id), EntityState::Run(state)) if state.lifecycle != Lifecycle::Purged => {
+                runs.push(keys::run_of(state.experiment, state.start_time_ms, *id));
             }
             (EntityKey::LoggedModel(id), EntityState::LoggedModel(state)) => {
                 models.push(keys::member(state.experiment, state.created, id.0));

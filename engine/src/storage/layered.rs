@@ -288,7 +288,7 @@ mod tests {
     }
 
     fn path(number: u8) -> String {
-        if number % 2 == 0 { format!("f{number}") } else { format!("d/f{number}") }
+        if number.is_multiple_of(2) { format!("f{number}") } else { format!("d/f{number}") }
     }
 
     fn put(storage: &dyn Storage, path: &str, mode: OpenMode, byte: u8) -> Result<(), ErrorKind> {

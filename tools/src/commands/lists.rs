@@ -154,7 +154,7 @@ impl Experiments {
 
 impl Models {
     /// The list of a store.
-    pub(super) fn of(store: PathBuf, all: bool, form: Form) -> Self {
+    pub(super) fn of(store: Source, all: bool, form: Form) -> Self {
         Self { which: Which { store, all, form } }
     }
 

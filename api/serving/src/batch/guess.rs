@@ -38,7 +38,7 @@ fn of_texts(array: &ArrayRef) -> Scalar {
 }
 
 fn of_values(values: &[Value]) -> Option<Scalar> {
-    let has_gap = values.iter().any(|value| *value == Value::None);
+    let has_gap = values.contains(&Value::None);
     let all = |is: fn(&Value) -> bool| values.iter().filter(|value| **value != Value::None).all(is);
     if all(|value| matches!(value, Value::Int(_))) {
         return Some(if has_gap { Scalar::Double } else { Scalar::Long });

@@ -1,12 +1,12 @@
 //! `runlode models`: what a store holds, and what is done with a model.
 
 pub mod build;
-mod image;
-pub mod predict;
-pub mod serve;
 pub mod diff;
+mod image;
 pub mod inspect;
+pub mod predict;
 pub mod register;
+pub mod serve;
 pub(crate) mod source;
 
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use crate::Answer;
 use crate::error::{Error, Result};
 use crate::find::store_path;
 use crate::list::Form;
+use crate::open::{Cache, Source};
 use crate::output::Output;
 
 /// Arguments of `models`.
@@ -30,6 +31,8 @@ pub struct Models {
     /// Folder of a store whose registered models are listed
     #[arg(value_parser = store_path)]
     store: Option<PathBuf>,
+    #[command(flatten)]
+    cache: Cache,
     /// Show deleted ones too
     #[arg(long)]
     all: bool,
@@ -80,7 +83,7 @@ impl Models {
             (Some(Command::Alias(command)), _) => command.run(output),
             (Some(Command::Stage(command)), _) => command.run(output),
             (Some(Command::Wait(command)), _) => command.run(output),
-            (None, Some(store)) => lists::Models::of(store, self.all, self.form).run(output),
+            (None, Some(store)) => lists::Models::of(Source::at(store, self.cache), self.all, self.form).run(output),
             (None, None) => Err(Error::usage("name a store, or what to do: `runlode models --help`")),
         }
     }

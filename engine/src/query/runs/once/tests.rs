@@ -24,25 +24,25 @@ fn create(store: &Store, number: u8) {
     let run = run_id(number);
     let created = RunCreated {
         run,
-        experiment: EXPERIMENTS[usize::from(number % 3 == 0)],
+        experiment: EXPERIMENTS[usize::from(number.is_multiple_of(3))],
         name: format!("run-{}", number % 7),
         user_id: ["ann", "bob"][usize::from(number % 2)].into(),
         status: RunStatus::Running,
         start_time_ms: i64::from(number / 4),
-        artifact_location: (number % 5 == 0).then(|| format!("s3://b/{number}")),
+        artifact_location: number.is_multiple_of(5).then(|| format!("s3://b/{number}")),
         tags: vec![("kind".into(), format!("{}", number % 4))],
     };
     let mut batch = Batch::new().event(created);
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         batch = batch.event(ParamsLogged { run, params: vec![("lr".into(), format!("0.{number}"))] });
     }
-    if number % 6 == 0 {
+    if number.is_multiple_of(6) {
         batch = batch.event(RunUpdated { run, status: Some(RunStatus::Finished), end_time_ms: Some(900), name: None });
     }
     for step in 0..3 {
         let value = f64::from(number % 9) - step as f64;
         let point = Point { step, time: TimestampMs(step), value };
-        batch = batch.metric(run, if number % 4 == 0 { "acc" } else { "loss" }, point, None);
+        batch = batch.metric(run, if number.is_multiple_of(4) { "acc" } else { "loss" }, point, None);
         batch = batch.metric(run, "both", point, None);
     }
     store.append(batch, Durability::Sync).unwrap();

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use runlode_projects::environment::{self, Manager, PythonEnv};
+use runlode_projects::ProjectError;
+use runlode_projects::environment::{self, Conda, PythonEnv, Recipe};
+use runlode_projects::launch::Stop;
 
 use crate::error::{Error, Result};
 use crate::output::note;
@@ -60,33 +62,30 @@ impl Environment {
 
     /// The interpreter of the model's environment, which is made if there is none yet.
     pub(crate) fn python(&self, folder: &Path) -> Result<PathBuf> {
-        let manager = match self.manager {
+        let by_uv = match self.manager {
             EnvManager::Local => return Ok(self.python.clone().unwrap_or_else(local_python)),
-            EnvManager::Virtualenv => Manager::Virtualenv,
-            EnvManager::Uv => Manager::Uv,
-            EnvManager::Conda => {
-                return Err(Error::usage(
-                    "environments of conda are not made; use --env-manager virtualenv, or activate the environment and use \
-                 --env-manager local",
-                ));
-            }
+            EnvManager::Uv => true,
+            EnvManager::Virtualenv | EnvManager::Conda => false,
         };
+        let refused = |error: ProjectError| Error::usage(error.to_string());
         let (pip, conda) = (folder.join("python_env.yaml"), folder.join("conda.yaml"));
-        let described = if pip.exists() {
-            PythonEnv::read(&pip)
+        let recipe = if self.manager == EnvManager::Conda {
+            Recipe::Conda { conda: Conda::find(&conda).map_err(refused)?, file: conda }
+        } else if pip.exists() {
+            Recipe::Python { by_uv, env: PythonEnv::read(&pip).map_err(refused)? }
         } else if conda.exists() {
-            PythonEnv::of_conda(&conda)
+            Recipe::Python { by_uv, env: PythonEnv::of_conda(&conda).map_err(refused)? }
         } else {
             return Err(Error::usage(format!(
                 "{} has neither python_env.yaml nor conda.yaml, so its environment is not known; use --env-manager local",
                 folder.display()
             )));
         };
-        let described = described.map_err(|error| Error::usage(error.to_string()))?;
-        described.warnings.iter().for_each(note);
+        recipe.warnings().iter().for_each(note);
         note("looking for the model's environment; making one takes a minute or more");
-        let made = environment::make(manager, &described, folder, &environment::root());
-        Ok(made.map_err(|error| Error::usage(error.to_string()))?.folder.join("bin/python"))
+        let mut stop = Stop::never().map_err(|error| Error::io("cannot start a child", error))?;
+        let made = environment::make(&recipe, folder, &environment::root(), &mut stop, &|said| note(said));
+        Ok(made.map_err(refused)?.folder.join("bin/python"))
     }
 }
 
