@@ -351,8 +351,11 @@ pub(super) fn key(bytes: &[u8]) -> Result<EntityKey> {
     EntityKey::from_bytes(bytes).ok_or_else(refused)
 }
 
+/// An event for another process: its position, who wrote it, its bytes.
+pub(super) type EventBytes = (u64, Option<String>, Vec<u8>);
+
 /// The events of an entity for another process.
-pub(super) fn events(snapshot: &Snapshot, key: &EntityKey) -> Result<Vec<(u64, Option<String>, Vec<u8>)>> {
+pub(super) fn events(snapshot: &Snapshot, key: &EntityKey) -> Result<Vec<EventBytes>> {
     let bytes = |event: &Decoded| {
         let mut out = Vec::new();
         match event {

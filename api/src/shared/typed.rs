@@ -141,7 +141,7 @@ impl Answers<'_> {
         self.snapshot_of_entities()?.runs_of(experiment)
     }
 
-    fn raw_events(&self, key: &[u8]) -> Result<Vec<(u64, Option<String>, Vec<u8>)>> {
+    fn raw_events(&self, key: &[u8]) -> Result<Vec<raw::EventBytes>> {
         raw::events(&self.snapshot_of_entities()?, &raw::key(key)?)
     }
 
@@ -437,7 +437,7 @@ calls! {
     own 871 raw_experiments() -> Vec<ExperimentId>;
     own 872 raw_registered_models() -> Vec<u64>;
     own 873 raw_runs(experiment: ExperimentId) -> Vec<RunId>;
-    own 874 raw_events(key: &[u8]) -> Vec<(u64, Option<String>, Vec<u8>)>;
+    own 874 raw_events(key: &[u8]) -> Vec<raw::EventBytes>;
     own 875 raw_has_points(run: RunId) -> bool;
     // A batch with an idempotency key may come twice.
     own 876 raw_append(batch: &[u8]) -> (u64, Option<bool>);

@@ -99,7 +99,7 @@ fn json(context: &Context<'_>) -> Result {
     })?;
     // The floor looks at each cell once and writes it to a column.
     let floor = best(RECORDS * COLUMNS, || {
-        let mut columns = vec![Vec::with_capacity(RECORDS); COLUMNS];
+        let mut columns: Vec<_> = (0..COLUMNS).map(|_| Vec::with_capacity(RECORDS)).collect();
         let Value::List(records) = &records else { return Ok(()) };
         for record in records {
             let Value::Dict(entries) = record else { continue };

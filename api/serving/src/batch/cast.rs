@@ -363,7 +363,8 @@ mod tests {
 
     #[test]
     fn texts_become_what_they_say_or_are_bad_rows() {
-        let table: [(Scalar, &[&str], &[&str], &[usize]); 7] = [
+        type Row<'a> = (Scalar, &'a [&'a str], &'a [&'a str], &'a [usize]);
+        let table: [Row<'_>; 7] = [
             (
                 Scalar::Integer,
                 &["7", " 1", "1e3", "1.0", "2147483648", "1.5", "x", ""],

@@ -24,13 +24,16 @@ pub(crate) enum Given {
     Values(Vec<Value>),
 }
 
+/// A row's number in the file and the line that it begins on, if the form has lines.
+type Place = (u64, Option<u64>);
+
 /// Which rows of the file these are.
 #[derive(Debug, Clone)]
 pub(crate) struct Numbers {
     /// The number of the first one; they count from 1.
     first: u64,
     /// The number and the line of each, where some of the file's rows are left out or lines are no rows.
-    each: Option<Arc<[(u64, Option<u64>)]>>,
+    each: Option<Arc<[Place]>>,
 }
 
 impl Numbers {
