@@ -15,6 +15,7 @@ mod bare;
 mod client;
 mod load;
 mod predict;
+mod processes;
 mod servers;
 mod serving;
 mod start;

@@ -24,12 +24,10 @@ impl Server {
         };
         Ok((read("VmRSS")?, read("RssAnon")?))
     }
-}
 
-impl Server {
     /// Resident memory of its process and of all below it, in MiB.
     pub(crate) fn tree_memory_mib(&self) -> Result<f64, String> {
-        crate::serving::tree_mib(self.child.id())
+        crate::processes::tree_mib(self.child.id())
     }
 }
 

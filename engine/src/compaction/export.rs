@@ -150,7 +150,9 @@ impl Core {
                 });
                 encoded?;
             }
-            last.amend(position, end.1, &sections)?;
+            // The frame of the last position may be gone; the clock can still tell its time.
+            let time = last.time_of(position).unwrap_or(end.1);
+            last.amend(position, time, &sections)?;
             segments.push(last.finish()?);
         }
         let truth = self.copy_points(&snapshot, &**storage, store_id, position, &runs, &mut report)?;

@@ -270,6 +270,11 @@ impl Writer {
         Ok(())
     }
 
+    /// The time of a position whose frame is gone, if the clock has it.
+    pub(super) fn time_of(&self, position: Lsn) -> Option<TimestampMs> {
+        self.clock.iter().rev().find(|(lsn, _)| *lsn == position).map(|(_, time)| *time)
+    }
+
     /// Takes one frame.
     pub(super) fn take(&mut self, frame: &FrameRef<'_>, rules: &Rules<'_>) -> Result<()> {
         let mut payload = Vec::new();

@@ -13,13 +13,13 @@ use arrow_array::types::{
     ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, BooleanArray, LargeStringArray, PrimitiveArray};
+use arrow_array::{ArrayRef, BooleanArray, LargeStringArray, PrimitiveArray};
 use runlode_models::{Cells, DType, Input, Tensor, Value};
 use tract_onnx::pb::{GraphProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto};
 use tract_onnx::prelude::tract_ndarray::{ArrayD, IxDyn};
 use tract_onnx::prelude::{
-    Datum, DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, SymbolScope, TDim, TValue, TVec,
-    TractResult, TypedRunnableModel, tvec,
+    Datum, DatumType, Framework, IntoTensor, InferenceFact, InferenceModelExt, IntoRunnable, SymbolScope, TDim, TValue, TVec,
+    TractResult, TypedRunnableModel,
 };
 
 use crate::engine::{Engine, Output, PredictError};
