@@ -7,7 +7,6 @@
 //! Both run the model in the same Python. Memory is the resident memory of a server and all processes below it, after
 //! the load. The first answer is timed from the start of the command; it is bound by what the model imports.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@
 //!                                                       <- to_yaml: what was changed, at its old place
 //! ```
 //!
-//! - Paths are relative, without `..` and other tricks; [`Folder`] opens them, and never leaves the folder.
+//! - Paths are relative, without `..` and other tricks; [`Folder`](crate::folder::Folder) opens them, and never leaves the folder.
 //! - Reading runs nothing: pickles and code are names here.
 //! - A file that was not changed is written as it was, but for comments and layout: as MLflow lays it out.
 

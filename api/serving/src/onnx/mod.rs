@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - An engine is handed what the model's signature has let in and answers what MLflow's ONNX flavor answers
-//!   (measured on MLflow 3.17.2 with ONNX Runtime 1.32); [`Engine::predict_rows`](crate::Engine::predict_rows) keeps
+//!   (measured on MLflow 3.17.2 with ONNX Runtime 1.32); [`Engine::predict_rows`] keeps
 //!   matrices that MLflow would refuse to make columns of.
 //! - A loaded model is immutable: any number of threads predict at once, none waits for another.
 //!

@@ -18,8 +18,8 @@ use runlode_models::{Cells, DType, Input, Tensor, Value};
 use tract_onnx::pb::{GraphProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto};
 use tract_onnx::prelude::tract_ndarray::{ArrayD, IxDyn};
 use tract_onnx::prelude::{
-    Datum, DatumType, Framework, IntoTensor, InferenceFact, InferenceModelExt, IntoRunnable, SymbolScope, TDim, TValue, TVec,
-    TractResult, TypedRunnableModel,
+    Datum, DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, IntoTensor, SymbolScope, TDim, TValue,
+    TVec, TractResult, TypedRunnableModel,
 };
 
 use crate::engine::{Engine, Output, PredictError};
