@@ -29,9 +29,9 @@ const ENDING: Duration = Duration::from_secs(2);
 /// How often files are looked at when nobody holds the store.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Follows the log of a store, whatever process holds it. It writes nothing.
+/// Follows the log of a store that another process may hold. It writes nothing.
 ///
-/// ```
+/// ```no_run
 /// use runlode::{Follower, RunSpec, Store};
 ///
 /// # let dir = tempfile::tempdir()?;

@@ -162,9 +162,15 @@ pub fn locate(uri: &ModelUri, store: &dyn ModelStore) -> Result<Located, UriErro
                 Some(id) => Owner::LoggedModel(id),
                 None => Owner::Version(name.clone(), number.clone()),
             };
+            // A version made from files of a run keeps the run's URI. A version that names another one is not followed:
+            // two could name one another.
+            let places = match version.place.parse() {
+                Ok(source @ ModelUri::Run { .. }) => locate(&source, store)?.places,
+                _ => vec![Place { uri: version.place.clone(), owner, below: String::new() }],
+            };
             Ok(Located {
                 uri: format!("models:/{name}/{number}"),
-                places: vec![Place { uri: version.place.clone(), owner, below: String::new() }],
+                places,
                 model_id: version.model_id.clone(),
                 run_id: version.run_id.clone(),
                 version: Some(version),
