@@ -179,7 +179,7 @@ const PROJECTS: Crate = Crate {
 
 const YAML: Crate = Crate {
     src: "../api/yaml/src",
-    levels: &[&["value.rs"], &["text.rs", "scalar.rs"], &["load.rs"], &["lib.rs"]],
+    levels: &[&["value.rs"], &["text.rs", "scalar.rs"], &["dump.rs", "load.rs"], &["lib.rs"]],
     imports_min: 4,
 };
 

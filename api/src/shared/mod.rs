@@ -36,6 +36,7 @@ mod parts;
 mod per_process;
 mod protocol;
 pub(crate) mod raw;
+mod raw_bytes;
 #[cfg(test)]
 mod repeat_tests;
 mod request;

@@ -262,6 +262,19 @@ impl RawView {
 
     /// All runs of an experiment by id, deleted ones included, purged ones not.
     ///
+    /// ```
+    /// use runlode::{RawStore, RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::named("trial-17"))?;
+    /// let view = RawStore::from(store).view()?;
+    /// let experiment = view.run(run.id())?.expect("it was made").experiment;
+    /// assert_eq!(view.runs_of(experiment)?, [run.id()]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of [`RawView::entity`].
     pub fn runs_of(&self, experiment: ExperimentId) -> Result<Vec<RunId>> {
@@ -272,6 +285,19 @@ impl RawView {
     }
 
     /// The effective lifecycle of a run: its own, or its experiment's, whichever changed last.
+    ///
+    /// ```
+    /// use runlode::{RawStore, RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::named("trial-17"))?;
+    /// let view = RawStore::from(store).view()?;
+    /// let state = view.run(run.id())?.expect("it was made");
+    /// assert_eq!(view.lifecycle(&state)?, runlode::Lifecycle::Active);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`RawView::entity`].
@@ -301,6 +327,17 @@ impl RawView {
 
     /// Whether a run has any metric points.
     ///
+    /// ```
+    /// use runlode::{RawStore, RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::named("trial-17"))?;
+    /// assert!(!RawStore::from(store).view()?.has_points(run.id())?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of [`RawView::entity`].
     pub fn has_points(&self, run: RunId) -> Result<bool> {
@@ -312,6 +349,19 @@ impl RawView {
 
     /// The points of a metric with these steps, both ends included, in history order (time, step, value); perhaps only
     /// those within these times, Unix ms.
+    ///
+    /// ```
+    /// use runlode::{RawStore, RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::named("trial-17"))?;
+    /// run.log_metrics(3, &[("loss", 0.5)])?;
+    /// let points = RawStore::from(store).view()?.points(run.id(), "loss", (0, 9), (i64::MIN, i64::MAX))?;
+    /// assert_eq!((points[0].step, points[0].value), (3, 0.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`RawView::entity`].
@@ -343,32 +393,6 @@ impl RawView {
         }
         Ok(out)
     }
-}
-
-/// A key in bytes of another process.
-pub(super) fn key(bytes: &[u8]) -> Result<EntityKey> {
-    let refused = || Error::invalid("key of an entity", "its bytes cannot be read; use one version of Runlode");
-    EntityKey::from_bytes(bytes).ok_or_else(refused)
-}
-
-/// An event for another process: its position, who wrote it, its bytes.
-pub(super) type EventBytes = (u64, Option<String>, Vec<u8>);
-
-/// The events of an entity for another process.
-pub(super) fn events(snapshot: &Snapshot, key: &EntityKey) -> Result<Vec<EventBytes>> {
-    let bytes = |event: &Decoded| {
-        let mut out = Vec::new();
-        match event {
-            Decoded::Known(event) => payload::encode(event, &mut out)?,
-            Decoded::Unknown { tag, version, bytes } => {
-                out.extend_from_slice(&tag.to_le_bytes());
-                out.extend_from_slice(&version.to_le_bytes());
-                out.extend_from_slice(bytes);
-            }
-        }
-        Ok::<_, Error>(out)
-    };
-    snapshot.events(key)?.into_iter().map(|record| Ok((record.lsn.0, record.actor, bytes(&record.event)?))).collect()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::fault::typed;
 use super::protocol::{ClientId, Request, answered, new_request, refused};
 use super::request::{call_of, unknown};
 use super::wire::{Arg, Lend, Put, Take};
-use super::{Shared, raw};
+use super::{Shared, raw_bytes};
 use crate::engine::event::payload::Decoded;
 use crate::engine::search::View;
 use crate::engine::{HistoryPosition, HistoryQuery};
@@ -126,7 +126,7 @@ impl Answers<'_> {
     }
 
     fn raw_state(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.snapshot_of_entities()?.entity_bytes(&raw::key(key)?)
+        self.snapshot_of_entities()?.entity_bytes(&raw_bytes::key(key)?)
     }
 
     fn raw_experiments(&self) -> Result<Vec<ExperimentId>> {
@@ -141,8 +141,8 @@ impl Answers<'_> {
         self.snapshot_of_entities()?.runs_of(experiment)
     }
 
-    fn raw_events(&self, key: &[u8]) -> Result<Vec<raw::EventBytes>> {
-        raw::events(&self.snapshot_of_entities()?, &raw::key(key)?)
+    fn raw_events(&self, key: &[u8]) -> Result<Vec<raw_bytes::EventBytes>> {
+        raw_bytes::events(&self.snapshot_of_entities()?, &raw_bytes::key(key)?)
     }
 
     fn raw_has_points(&self, run: RunId) -> Result<bool> {
@@ -437,7 +437,7 @@ calls! {
     own 871 raw_experiments() -> Vec<ExperimentId>;
     own 872 raw_registered_models() -> Vec<u64>;
     own 873 raw_runs(experiment: ExperimentId) -> Vec<RunId>;
-    own 874 raw_events(key: &[u8]) -> Vec<raw::EventBytes>;
+    own 874 raw_events(key: &[u8]) -> Vec<raw_bytes::EventBytes>;
     own 875 raw_has_points(run: RunId) -> bool;
     // A batch with an idempotency key may come twice.
     own 876 raw_append(batch: &[u8]) -> (u64, Option<bool>);
