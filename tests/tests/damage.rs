@@ -119,7 +119,9 @@ fn log(store: &engine::Store, runs: u8, steps: std::ops::Range<i64>) {
 }
 
 fn search(store: &engine::Store) {
-    let query = engine::search::SearchQuery::new(ExperimentId(0));
+    // Lists of the newest runs need no columns.
+    let order = vec![engine::search::OrderKey::ascending(engine::search::NumberKey::StartTime)];
+    let query = engine::search::SearchQuery { order, ..engine::search::SearchQuery::new(ExperimentId(0)) };
     store.snapshot().unwrap().search(&query).unwrap();
 }
 
