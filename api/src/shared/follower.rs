@@ -29,9 +29,9 @@ const ENDING: Duration = Duration::from_secs(2);
 /// How often files are looked at when nobody holds the store.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Follows the log of a store that another process may hold. It writes nothing.
+/// Follows the log of a store, whatever process holds it. It writes nothing.
 ///
-/// ```no_run
+/// ```
 /// use runlode::{Follower, RunSpec, Store};
 ///
 /// # let dir = tempfile::tempdir()?;
@@ -41,7 +41,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// let mut from = follower.next(0, 1000, 0)?.next;
 /// let run = store.experiment("digits")?.create_run(RunSpec::named("trial-17"))?;
 /// let mut seen = Vec::new();
-/// while seen.last().is_none_or(|event| event != "RunCreated") {
+/// while !seen.iter().any(|event| event == "RunCreated") {
 ///     let page = follower.next(from, 1000, 1000)?;
 ///     from = page.next;
 ///     seen.extend(page.events.into_iter().map(|event| event.event));
