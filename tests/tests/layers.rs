@@ -77,7 +77,7 @@ const API: Crate = Crate {
 const REST: Crate = Crate {
     src: "../api/rest/src",
     levels: &[
-        &["json.rs", "memory.rs", "client.rs", "patience.rs", "body.rs"],
+        &["json.rs", "memory.rs", "client.rs", "body.rs"],
         &["request.rs", "long.rs"],
         &["answer.rs"],
         &["guard.rs", "artifacts/", "pages/"],
@@ -125,7 +125,7 @@ const SERVING: Crate = Crate {
         &["worker/supervisor.rs"],
         &["worker/mod.rs"],
         &["server/answer.rs", "server/metrics.rs", "server/model.rs", "server/options.rs", "server/sample.rs"],
-        &["server/body.rs", "server/connection.rs", "server/content_type.rs", "server/parquet.rs", "server/queue.rs"],
+        &["server/body.rs", "server/content_type.rs", "server/parquet.rs", "server/queue.rs"],
         &["server/input.rs"],
         &["server/once.rs", "server/route.rs"],
         &["server/mod.rs"],

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 const PARTS_MAX: usize = 128;
 /// Longest name on the usual file systems.
 const PART_BYTES_MAX: usize = 255;
-/// After so many decodings a path must no longer change.
+/// How often a path is percent-decoded. One that still changes then is refused: it hides something.
 const DECODINGS_MAX: usize = 10;
 /// Most files of a model.
 pub const FILES_MAX: usize = 100_000;

@@ -23,7 +23,7 @@ pub use crate::text::write_float;
 pub const DEPTH_MAX: usize = 900;
 /// Most digits of an integer: Python refuses to convert more.
 pub const DIGITS_MAX: usize = 4300;
-/// From so many entries on, repeated keys are found by a hash map.
+/// Objects with more entries than this find repeated keys by a hash map, smaller ones by comparing all.
 const KEYS_FEW: usize = 16;
 
 /// A text that is no JSON, or exceeds a bound.

@@ -218,7 +218,7 @@ impl Scalar {
         Self::ALL.into_iter().find(|scalar| scalar.name() == name)
     }
 
-    /// The dtype of arrays of it.
+    /// The dtype that a column or an array of this type has.
     #[must_use]
     pub fn dtype(self) -> DType {
         match self {

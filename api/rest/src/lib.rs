@@ -21,7 +21,6 @@ mod json;
 mod long;
 mod memory;
 mod pages;
-mod patience;
 mod request;
 mod route;
 mod routes;

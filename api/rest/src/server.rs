@@ -1,8 +1,7 @@
 //! The server: connections, their limits, and how requests reach handlers.
 //!
-//! - At most [`CONNECTIONS_MAX`] connections, fewer if memory is small. If all are taken, a new one closes the one that
-//!   has been idle longest. A request head must arrive within [`HEAD_TIMEOUT`], a body within the time in
-//!   [`crate::body`].
+//! - At most [`CONNECTIONS_MAX`] connections, fewer if memory is small; `runlode_http` has their rules. A body must
+//!   arrive within the time in [`crate::body`].
 //! - A body is read completely, up to its route's limit, before the handler runs: no handler sees half a request. All
 //!   bodies together take a bounded amount of memory ([`crate::body`]). A refused body is still read, within limits, so
 //!   that the client can read the reason.
@@ -14,9 +13,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -27,15 +25,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use runlode::engine::checksum::fnv;
 use runlode::mlflow::{ApiError, Call, ErrorCode};
-use rustc_hash::FxHashMap;
+use runlode_http::Connections;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 
 use crate::again;
 use crate::answer::{Answer, error_response, no_endpoint, with_slash};
@@ -44,17 +38,12 @@ use crate::client::{Client, Stream};
 use crate::door::Door;
 use crate::guard::{Asked, HeaderParts};
 use crate::memory::Turn;
-use crate::patience::Patient;
 use crate::request::Request;
 use crate::route::{Handler, Plain, Route, Work};
 use crate::routes::{self, server_info};
 
 /// Most connections at a time.
 const CONNECTIONS_MAX: usize = 4096;
-/// How long a request head may take to arrive; also how long a connection may be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Longest head of a request, including its URL; also the size of the output buffer.
-const HEAD_BYTES_MAX: usize = 32 << 10;
 /// How much of an unwanted body is read, and for how long: if the client still sends when the answer comes, the
 /// connection is reset and the answer is lost.
 const UNWANTED_BYTES_MAX: usize = 256 << 20;
@@ -137,7 +126,7 @@ impl Server {
 
     /// Answers until `stop` is ready or the store fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
-        let connections = Arc::new(Connections::of(self.door.memory.connections_max(CONNECTIONS_MAX)));
+        let connections = Connections::of(self.door.memory.connections_max(CONNECTIONS_MAX));
         let mut failed = self.door.failed.subscribe();
         let mut stop = pin!(stop);
         let ended = loop {
@@ -148,9 +137,13 @@ impl Server {
                     Ok((stream, peer)) => {
                         // Answers are small and urgent. If the peer has gone, the first read will show it.
                         let _ = stream.set_nodelay(true);
-                        let connection = connections.open();
                         let (door, router) = (self.door.clone(), self.router.clone());
-                        tokio::spawn(connect(door, router, connection, stream, peer));
+                        let (stream, client) = Stream::new(stream);
+                        tokio::spawn(connections.open().serve(stream, move |mut request| {
+                            let (door, router) = (door.clone(), router.clone());
+                            request.extensions_mut().insert(client.clone());
+                            async move { answer(&door, router, request, peer).await }
+                        }));
                     }
                     // Out of file handles, or the peer has gone: neither is a reason to stop.
                     Err(_) => {
@@ -162,161 +155,8 @@ impl Server {
         };
         drop(self.listener);
         self.door.stopping.send_replace(true);
-        connections.drain().await;
+        connections.drain(DRAIN_TIMEOUT).await;
         ended
-    }
-}
-
-/// All connections, so that idle ones can be closed and all can be ended.
-#[derive(Debug)]
-struct Connections {
-    most: usize,
-    open: Mutex<FxHashMap<u64, Arc<Connection>>>,
-    next: AtomicU64,
-    /// One ended.
-    ended: Notify,
-}
-
-#[derive(Debug)]
-struct Connection {
-    number: u64,
-    table: Arc<Connections>,
-    /// From a request's head to the last byte of its answer's body.
-    busy: AtomicBool,
-    /// It was already asked to end; asking again makes no room.
-    given_up: AtomicBool,
-    used: Mutex<Instant>,
-    close: Notify,
-}
-
-impl Connections {
-    fn of(most: usize) -> Self {
-        Self { most, open: Mutex::default(), next: AtomicU64::new(0), ended: Notify::new() }
-    }
-
-    fn open(self: &Arc<Self>) -> Arc<Connection> {
-        if self.open.lock().len() >= self.most {
-            self.give_up_one();
-        }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection {
-            number,
-            table: self.clone(),
-            busy: AtomicBool::new(false),
-            given_up: AtomicBool::new(false),
-            used: Mutex::new(Instant::now()),
-            close: Notify::new(),
-        });
-        self.open.lock().insert(number, connection.clone());
-        connection
-    }
-
-    /// Ends the connection that has been idle longest; if all are busy, the oldest one, after its answer.
-    fn give_up_one(&self) {
-        let open = self.open.lock();
-        let staying = open.values().filter(|one| !one.given_up.load(Ordering::Relaxed));
-        let oldest = staying.min_by_key(|one| (one.busy.load(Ordering::Relaxed), *one.used.lock()));
-        if let Some(oldest) = oldest {
-            oldest.given_up.store(true, Ordering::Relaxed);
-            oldest.close.notify_one();
-        }
-    }
-
-    /// Lets every connection finish its answer.
-    async fn drain(&self) {
-        let all_ended = async {
-            loop {
-                let ended = self.ended.notified();
-                {
-                    let open = self.open.lock();
-                    if open.is_empty() {
-                        return;
-                    }
-                    open.values().for_each(|connection| connection.close.notify_one());
-                }
-                ended.await;
-            }
-        };
-        // A connection that has not ended by then has a client that does not read: it is cut off.
-        let _ = tokio::time::timeout(DRAIN_TIMEOUT, all_ended).await;
-    }
-}
-
-/// Serves one connection until it ends.
-async fn connect(
-    door: Arc<Door>,
-    router: Router,
-    connection: Arc<Connection>,
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
-) {
-    let (stream, client) = Stream::new(stream);
-    let service = service_fn(|mut request: HttpRequest<Incoming>| {
-        let (door, router, connection) = (door.clone(), router.clone(), connection.clone());
-        request.extensions_mut().insert(client.clone());
-        async move {
-            let busy = Busy::new(connection);
-            let response = answer(&door, router, request, peer).await;
-            Ok::<_, Infallible>(response.map(|body| Answering { body, _busy: busy }))
-        }
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
-    tokio::select! {
-        // Errors are the client's: it left, or did not speak HTTP.
-        _ = serving.as_mut() => {}
-        () = connection.close.notified() => {
-            serving.as_mut().graceful_shutdown();
-            let _ = serving.await;
-        }
-    }
-    connection.table.open.lock().remove(&connection.number);
-    connection.table.ended.notify_waiters();
-}
-
-/// Marks a connection as busy until this is dropped.
-#[derive(Debug)]
-struct Busy(Arc<Connection>);
-
-impl Busy {
-    fn new(connection: Arc<Connection>) -> Self {
-        connection.busy.store(true, Ordering::Relaxed);
-        Self(connection)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        *self.0.used.lock() = Instant::now();
-        self.0.busy.store(false, Ordering::Relaxed);
-    }
-}
-
-/// The body of an answer: its connection is busy until it is sent, or the client has gone.
-#[derive(Debug)]
-struct Answering {
-    body: Body,
-    _busy: Busy,
-}
-
-impl HttpBody for Answering {
-    type Data = bytes::Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<bytes::Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -675,64 +515,10 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use runlode::LocalStore;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
     use tower_service::Service;
 
     use super::*;
     use crate::door::ServeOptions;
-
-    const FILE_BYTES: usize = 32 << 20;
-
-    /// A served connection, from the client's side.
-    async fn open(door: &Arc<Door>, connections: &Arc<Connections>, listener: &TcpListener) -> TcpStream {
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, peer) = listener.accept().await.unwrap();
-        tokio::spawn(connect(door.clone(), router(door), connections.open(), stream, peer));
-        client
-    }
-
-    #[test]
-    fn who_still_reads_a_file_is_not_idle() {
-        let dir = tempfile::tempdir().unwrap();
-        let door = Arc::new(Door::new(LocalStore::open(dir.path().join("store")).unwrap(), ServeOptions::default()));
-        let artifacts = dir.path().join("store/artifacts");
-        std::fs::create_dir_all(&artifacts).unwrap();
-        std::fs::write(artifacts.join("large"), vec![7; FILE_BYTES]).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let connections = Arc::new(Connections::of(CONNECTIONS_MAX));
-            let mut reader = open(&door, &connections, &listener).await;
-            let path = "/api/2.0/mlflow-artifacts/artifacts/large";
-            reader.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
-            let mut head = [0; 1];
-            reader.read_exact(&mut head).await.unwrap();
-            // The one that reads is the older one, and has its head; the other one has nothing to do.
-            let mut idle = open(&door, &connections, &listener).await;
-            idle.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-            let mut some = [0; 4096];
-            assert!(idle.read(&mut some).await.unwrap() > 0);
-            while connections.open.lock().values().filter(|one| one.busy.load(Ordering::Relaxed)).count() != 1 {
-                tokio::task::yield_now().await;
-            }
-            connections.give_up_one();
-            assert_eq!(idle.read(&mut some).await.unwrap(), 0, "the idle one goes");
-            while connections.open.lock().len() != 1 {
-                tokio::task::yield_now().await;
-            }
-            // All are busy now: the one to close is not cut off.
-            connections.give_up_one();
-            let mut bytes = head.len();
-            loop {
-                match reader.read(&mut some).await.unwrap() {
-                    0 => break,
-                    read => bytes += read,
-                }
-            }
-            assert!(bytes > FILE_BYTES, "{bytes}");
-        });
-    }
 
     /// A broken body must not create a run with default values.
     #[test]

@@ -1,4 +1,4 @@
-//! Frames out of what is not one yet: the constructor of `pandas.DataFrame`, and batches of Arrow.
+//! Makes frames: of values, as the constructor of `pandas.DataFrame` does, and of batches of Arrow.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

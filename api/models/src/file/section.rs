@@ -31,7 +31,7 @@ pub enum FileError {
         /// What is wrong.
         source: SignatureError,
     },
-    /// The folder or the file cannot be opened, or a path leads out of it.
+    /// The model's folder or its `MLmodel` cannot be opened, or a path that the file names leads out of the folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
 }

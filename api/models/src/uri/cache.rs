@@ -126,7 +126,7 @@ impl Cache {
         let path = self.root.join("models").join(digest);
         let folder = Folder::open(&path).ok()?;
         let mut found = folder.files().ok()?;
-        // What the worker of a model leaves beside it is not a part of it.
+        // Python writes `__pycache__` beside a model's code when the model is loaded: it is not part of the model.
         found.retain(|file| !file.path.split('/').any(|part| part == "__pycache__"));
         let mut lines = list.lines();
         for file in &found {

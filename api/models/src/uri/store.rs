@@ -52,7 +52,7 @@ pub struct Place {
     pub uri: String,
     /// Whose files they are, by which a server is asked for them.
     pub owner: Owner,
-    /// The folder below it that is meant; empty for all of it.
+    /// The model's folder below `uri`; empty if `uri` is that folder.
     pub below: String,
 }
 

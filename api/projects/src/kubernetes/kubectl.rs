@@ -26,7 +26,7 @@ pub(crate) enum JobState {
     /// It has not begun.
     Waiting,
     Started,
-    /// It has ended; what the cluster says of it.
+    /// The Job has ended. `message` is the cluster's reason.
     Ended {
         is_success: bool,
         message: String,

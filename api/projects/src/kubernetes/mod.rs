@@ -19,7 +19,8 @@ pub struct Config {
     pub template: PathBuf,
     /// Where the project's image is kept: `registry/name`, without a tag.
     pub repository: String,
-    /// Context of kubectl; else its current one, or that of the pod that this runs in.
+    /// The context that kubectl uses. Without one, kubectl takes its current context, or the pod's own account inside a
+    /// cluster.
     pub context: Option<String>,
 }
 

@@ -92,7 +92,8 @@ fn inputs(command: &Command) -> Value {
     Value::Object(command.files.iter().map(of).collect())
 }
 
-/// What a file is known by. A folder has no digest, nor has a file that would take long to read.
+/// What a file is known by. A folder has no digest, nor has a file that cannot be read or would take long to read: a
+/// launch does not fail for that, and a rerun says that it cannot compare.
 pub(crate) fn input(path: &Path, left_bytes: &mut u64) -> Value {
     let Ok(facts) = std::fs::metadata(path) else { return json!({ "path": path.display().to_string() }) };
     let mut digest = None;

@@ -1,7 +1,7 @@
 //! MLflow's scoring protocol over HTTP: `/invocations`, `/ping`, `/health`, `/version`, and `/metrics`.
 //!
 //! ```text
-//! connection   heads, limits, the end          content_type   which bodies are read
+//!                                              content_type   which bodies are read
 //! body         bodies within a bounded memory  input          a body, by the model's schema
 //! route        paths and methods               queue          bounded; threads that predict; batches
 //! answer       predictions and errors, as MLflow writes them
@@ -16,7 +16,6 @@
 
 mod answer;
 mod body;
-mod connection;
 mod content_type;
 mod input;
 mod metrics;
@@ -34,6 +33,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use runlode_http::Connections;
 use tokio::net::TcpListener;
 
 pub use model::Model;
@@ -42,7 +42,6 @@ pub use options::ServerOptions;
 pub use sample::{ColumnWindow, Window};
 
 use body::Bodies;
-use connection::Connections;
 use metrics::Metrics;
 use queue::Queue;
 use route::Door;
@@ -111,7 +110,7 @@ impl Server {
 
     /// Answers until `stop` is ready, then finishes the requests that it has.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let connections = Arc::new(Connections::of(self.connections_max));
+        let connections = Connections::of(self.connections_max);
         let mut stop = pin!(stop);
         loop {
             tokio::select! {
@@ -120,8 +119,8 @@ impl Server {
                     Ok((stream, _)) => {
                         // Answers are small and urgent. If the peer has gone, the first read will show it.
                         let _ = stream.set_nodelay(true);
-                        let (connections, door) = (connections.clone(), self.door.clone());
-                        tokio::spawn(connections.serve(stream, move |request| door.clone().answer(request)));
+                        let door = self.door.clone();
+                        tokio::spawn(connections.open().serve(stream, move |request| door.clone().answer(request)));
                     }
                     // Out of file handles, or the peer has gone: neither is a reason to stop.
                     Err(_) => {

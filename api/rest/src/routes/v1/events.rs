@@ -134,7 +134,7 @@ impl Stream {
                     self.said = Instant::now();
                     return Some((format!("event: reset\nid: {next}\ndata: {{\"next\":{next}}}\n\n"), self));
                 }
-                // The client connects again, and is told then.
+                // The store failed. The stream ends; a browser connects again by itself, and gets the error as its answer.
                 Ok(Err(_)) | Err(_) => return None,
             }
             if self.said.elapsed() >= BEAT_EVERY {
