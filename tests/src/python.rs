@@ -1,9 +1,10 @@
 //! The Python for the suites in `tests/python`: an environment with MLflow's client, created once for each list of
 //! requirements.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// How to run the tests without it.
 pub const WITHOUT: &str = "set RUNLODE_WITHOUT_MLFLOW=1 to go without, or RUNLODE_MLFLOW_PYTHON to a Python that has \
@@ -18,6 +19,52 @@ pub fn is_left_out() -> bool {
 pub fn closing(text: &str) -> String {
     let dots = |line: &&str| line.ends_with("%]") || line.is_empty();
     text.lines().skip_while(dots).collect::<Vec<_>>().join("\n")
+}
+
+/// Runs a process for each group of arguments, all at once, and prints what they say: the closing lines of those that
+/// pass, everything of those that fail. Answers whether all passed.
+///
+/// # Errors
+/// A process cannot be started.
+pub fn side_by_side<A: Sync>(groups: &[Vec<A>], command: impl Fn(&[A]) -> Command + Sync) -> Result<bool, String> {
+    let run = |arguments: &[A]| -> Result<Output, String> {
+        let mut command = command(arguments);
+        let output = command.stdin(Stdio::null()).output();
+        output.map_err(|error| format!("{} cannot be run: {error}; {WITHOUT}", command.get_program().display()))
+    };
+    // All are waited for, whatever the first one says.
+    let outputs: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = groups.iter().map(|group| scope.spawn(|| run(group))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a waiter died".to_owned()))).collect()
+    });
+    let mut passed = true;
+    for output in outputs {
+        let output = output?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if output.status.success() {
+            println!("{}", closing(&text));
+        } else {
+            passed = false;
+            println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    Ok(passed)
+}
+
+/// The files of tests of a folder as two groups, each second file in the other one.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn halves(folder: &Path) -> Result<Vec<Vec<OsString>>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{} cannot be read: {error}", folder.display()))?;
+    let mut names: Vec<OsString> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    names.retain(|name| name.to_str().is_some_and(|name| name.starts_with("test_") && name.ends_with(".py")));
+    names.sort();
+    let mut halves = vec![Vec::new(), Vec::new()];
+    for (number, name) in names.into_iter().enumerate() {
+        halves[number % 2].push(name);
+    }
+    Ok(halves)
 }
 
 /// The Python that `RUNLODE_MLFLOW_PYTHON` names, else that of an environment in the folder of the suite, which is

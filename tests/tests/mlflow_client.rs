@@ -20,10 +20,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use runlode_tests::python::{WITHOUT, closing, environment};
+use runlode_tests::python::{environment, side_by_side};
 
 /// Makes this binary the command `runlode`.
 const AS_COMMAND: &str = "RUNLODE_AS_COMMAND";
@@ -65,41 +65,18 @@ fn main() -> ExitCode {
 fn suite() -> Result<(), String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
     let python = environment(&folder)?;
-    let groups = match std::env::var("RUNLODE_PYTEST") {
+    let groups: Vec<Vec<OsString>> = match std::env::var("RUNLODE_PYTEST") {
         Ok(arguments) => vec![arguments.split_whitespace().map(OsString::from).collect()],
         Err(_) => groups(&folder)?,
     };
     let me = std::env::current_exe().map_err(|error| format!("this binary cannot be found: {error}"))?;
     let begin = Instant::now();
-    let running: Vec<_> = groups
-        .into_iter()
-        .map(|arguments: Vec<OsString>| {
-            let mut command = Command::new(&python);
-            command.args(["-m", "pytest"]).args(arguments).current_dir(&folder);
-            command.env("RUNLODE_COMMAND", &me).env(AS_COMMAND, "1").env("PYTHONDONTWRITEBYTECODE", "1");
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-            command.spawn().map_err(|error| format!("{} cannot be run: {error}; {WITHOUT}", python.display()))
-        })
-        .collect();
-    let mut failed = false;
-    // All are waited for, whatever the first one says; pipes are drained side by side.
-    let outputs: Vec<_> = std::thread::scope(|scope| {
-        let waiting: Vec<_> = running
-            .into_iter()
-            .map(|child| scope.spawn(|| child.and_then(|child| child.wait_with_output().map_err(|e| e.to_string()))))
-            .collect();
-        waiting.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a waiter died".to_owned()))).collect()
-    });
-    for output in outputs {
-        let output: Output = output?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if output.status.success() {
-            println!("{}", closing(&text));
-        } else {
-            failed = true;
-            println!("{text}{}", String::from_utf8_lossy(&output.stderr));
-        }
-    }
+    let failed = !side_by_side(&groups, |arguments| {
+        let mut command = Command::new(&python);
+        command.args(["-m", "pytest"]).args(arguments).current_dir(&folder);
+        command.env("RUNLODE_COMMAND", &me).env(AS_COMMAND, "1").env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    })?;
     println!("{:.0} s", begin.elapsed().as_secs_f64());
     if failed { Err("pytest failed; its output stands above".to_owned()) } else { Ok(()) }
 }

@@ -13,9 +13,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use runlode_tests::python::{closing, environment, is_left_out};
+use runlode_tests::python::{environment, is_left_out, side_by_side};
 
 #[test]
 fn stores_in_process() {
@@ -26,20 +26,36 @@ fn stores_in_process() {
     let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
     let python = environment(&suite).unwrap_or_else(|why| panic!("{why}"));
     let package = package();
-    let mut command = Command::new(python);
-    command.args(["-m", "pytest"]);
-    if let Ok(arguments) = std::env::var("RUNLODE_PYTEST") {
-        command.args(arguments.split_whitespace());
-    }
-    command.current_dir(&suite).env("PYTHONPATH", &package).env("PYTHONDONTWRITEBYTECODE", "1");
-    command.env("RUNLODE_TEST_URI", "runlode:").stdin(Stdio::null());
+    let groups: Vec<Vec<String>> = match std::env::var("RUNLODE_PYTEST") {
+        Ok(arguments) => vec![arguments.split_whitespace().map(str::to_owned).collect()],
+        Err(_) => groups(&suite),
+    };
     // Thousands of small stores and synchronous writes: what a disk does to them is for other tests.
     let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    command.env("TMPDIR", memory.path());
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    println!("{}", closing(&text));
+    let passed = side_by_side(&groups, |arguments| {
+        let mut command = Command::new(&python);
+        command.args(["-m", "pytest"]).args(arguments).current_dir(&suite).env("TMPDIR", memory.path());
+        command.env("PYTHONPATH", &package).env("PYTHONDONTWRITEBYTECODE", "1").env("RUNLODE_TEST_URI", "runlode:");
+        command
+    });
+    assert!(passed.unwrap_or_else(|why| panic!("{why}")), "pytest failed; its output stands above");
+}
+
+/// The suite in two parts that take about equally long: what compares with MLflow's own stores, and the rest.
+fn groups(suite: &Path) -> Vec<Vec<String>> {
+    let compares = "plugin/test_differential";
+    let mut files: Vec<String> = Vec::new();
+    for folder in ["", "native/", "plugin/", "processes/"] {
+        for entry in fs::read_dir(suite.join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.starts_with("test_") && name.ends_with(".py") {
+                files.push(format!("{folder}{name}"));
+            }
+        }
+    }
+    files.sort();
+    let (first, rest) = files.into_iter().partition(|name| name.starts_with(compares));
+    vec![first, rest]
 }
 
 /// A folder as pip makes it: the package with its library, and what tells MLflow of it.
@@ -49,8 +65,9 @@ fn package() -> PathBuf {
     let me = std::env::current_exe().unwrap();
     let built = me.parent().and_then(Path::parent).unwrap();
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--quiet", "--package", "runlode-python"]).current_dir(&project);
-    // The libraries below it are built already, for the tests of this profile.
+    // With the whole workspace, the libraries below it are those that are built already for the tests of this profile;
+    // alone, it would have other features, and they would be built again.
+    build.args(["build", "--quiet", "--workspace", "--lib"]).current_dir(&project);
     let profile = if built.ends_with("release") { "release" } else { "test" };
     build.args(["--profile", profile]).arg("--target-dir").arg(built.parent().unwrap());
     assert!(build.status().unwrap().success(), "the extension module does not build");

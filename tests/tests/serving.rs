@@ -2,16 +2,17 @@
 //! `tests/serving`, in the environment of `tests/python`.
 //!
 //! ```text
-//! cargo test -> serving -> pytest of tests/serving -> serving as `runlode models serve ...`
+//! cargo test -> serving -> pytest of tests/serving, two processes side by side -> serving as `runlode models serve ...`
 //! ```
 //! The server is this very binary, which is the command `runlode` when [`AS_COMMAND`] is set. The variables of
 //! `mlflow_client` count here too; the suite's own knobs stand where they are read: `grep -r knob tests/serving`.
 
+use std::ffi::OsString;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use runlode_tests::python::{WITHOUT, closing, environment};
+use runlode_tests::python::{environment, halves, side_by_side};
 
 /// Makes this binary the command `runlode`.
 const AS_COMMAND: &str = "RUNLODE_AS_COMMAND";
@@ -53,20 +54,17 @@ fn suite() -> Result<(), String> {
     let python = environment(&tests.join("python"))?;
     let me = std::env::current_exe().map_err(|error| format!("this binary cannot be found: {error}"))?;
     let begin = Instant::now();
-    let mut command = Command::new(&python);
-    command.args(["-m", "pytest"]);
-    if let Ok(arguments) = std::env::var("RUNLODE_PYTEST") {
-        command.args(arguments.split_whitespace());
-    }
-    command.current_dir(tests.join("serving"));
-    command.env("RUNLODE_COMMAND", &me).env(AS_COMMAND, "1").env("PYTHONDONTWRITEBYTECODE", "1");
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("{} cannot be run: {error}; {WITHOUT}", python.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    println!("{}{:.0} s", closing(&text), begin.elapsed().as_secs_f64());
-    if output.status.success() {
-        return Ok(());
-    }
-    println!("{text}{}", String::from_utf8_lossy(&output.stderr));
-    Err("pytest failed; its output stands above".to_owned())
+    let folder = tests.join("serving");
+    let groups: Vec<Vec<OsString>> = match std::env::var("RUNLODE_PYTEST") {
+        Ok(arguments) => vec![arguments.split_whitespace().map(OsString::from).collect()],
+        Err(_) => halves(&folder)?,
+    };
+    let passed = side_by_side(&groups, |arguments| {
+        let mut command = Command::new(&python);
+        command.args(["-m", "pytest"]).args(arguments).current_dir(&folder);
+        command.env("RUNLODE_COMMAND", &me).env(AS_COMMAND, "1").env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    })?;
+    println!("{:.0} s", begin.elapsed().as_secs_f64());
+    if passed { Ok(()) } else { Err("pytest failed; its output stands above".to_owned()) }
 }
