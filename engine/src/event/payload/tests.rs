@@ -309,9 +309,20 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     ];
     let store = (any::<u8>(), any::<u64>(), any::<u64>()).prop_map(|(id, from, to)| {
         let store = StoreId([id; 16]);
-        match id % 3 {
+        match id % 4 {
             0 => LossAccepted { from, to }.into(),
             1 => StoreCopied { store, from, to }.into(),
+            2 => {
+                let removed = Removed {
+                    kind: "run".into(),
+                    id: RunId([id; 16]).to_string(),
+                    artifact_bytes: from,
+                    artifacts_sha256: [id; 32],
+                    points_count: to,
+                    content_sha256: [0; 32],
+                };
+                GarbageCollected { at_ms: 5, deleted_before_ms: to as i64, removed: vec![removed; 2] }.into()
+            }
             _ => SourceForgotten { store, seen: to }.into(),
         }
     });
