@@ -105,7 +105,7 @@ fn scaled(value: u64, by: u64, of: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ExperimentCreated, RunCreated, RunPurged, RunStatus};
+    use crate::event::{ExperimentCreated, RunCreated, RunDeleted, RunPurged, RunStatus};
     use crate::id::ExperimentId;
     use crate::point::Point;
     use crate::time::TimestampMs;
@@ -160,7 +160,9 @@ mod tests {
         assert!(total <= of_files() && total + 92 >= of_files(), "{total} of {}", of_files());
         assert_eq!(usage.iter().map(|of| of.points).sum::<u64>(), 40_090);
         assert_eq!((usage.len(), usage[0].bytes), (92, usage[1].bytes));
-        store.append(Batch::new().event(RunPurged { run: RunId([1; 16]) }), Durability::Sync).unwrap();
+        let run = RunId([1; 16]);
+        store.append(Batch::new().event(RunDeleted { run, at_ms: 9 }), Durability::Sync).unwrap();
+        store.append(Batch::new().event(RunPurged { run }), Durability::Sync).unwrap();
         store.checkpoint().unwrap();
         let left: u64 = store.snapshot().unwrap().series_usage().unwrap().iter().map(|of| of.bytes).sum();
         assert!(left * 10 < total * 6, "{left} of {total}");

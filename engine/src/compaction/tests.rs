@@ -915,7 +915,7 @@ fn a_compaction_blocks_nobody_and_purges_during_it_are_not_lost() {
         };
         store.append(Batch::new().event(created), Durability::Sync).unwrap();
     };
-    let log = |number: u8, steps: std::ops::Range<i64>| {
+    let log = |number: u8, steps: Range<i64>| {
         for step in steps {
             let mut batch = Batch::new();
             for key in KEYS {
@@ -937,6 +937,7 @@ fn a_compaction_blocks_nobody_and_purges_during_it_are_not_lost() {
             if store.compaction_progress().is_some() && !seen {
                 seen = true;
                 log(2, 30..60);
+                store.append(Batch::new().event(RunDeleted { run: run_id(1), at_ms: 9 }), Durability::Sync).unwrap();
                 store.append(Batch::new().event(RunPurged { run: run_id(1) }), Durability::Sync).unwrap();
                 store.checkpoint().unwrap();
                 store.seal().unwrap();

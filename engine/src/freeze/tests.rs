@@ -50,7 +50,7 @@ fn made(dir: &Path) -> Store {
 fn log(store: &Store, step: i64) {
     let mut batch = Batch::new();
     for key in ["loss", "acc", "lr"] {
-        batch.push_metric(RUN, key, Point { step, time: TimestampMs(step), value: step as f64 }, None);
+        batch.push_metric(RUN, key, Point { step, time: TimestampMs(step.max(0)), value: step as f64 }, None);
     }
     store.append(batch, Durability::Buffered).unwrap();
 }

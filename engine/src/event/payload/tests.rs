@@ -423,6 +423,22 @@ fn golden_bytes() {
             "0f000100302e3030312c207761726d2d7570203130256c72ffffffffffff92000000e6ffffff02020202020202020202020202020202e0ffffff01000000",
         ),
         (
+            GarbageCollected {
+                at_ms: 1_700_000_000_000,
+                deleted_before_ms: 1_690_000_000_000,
+                removed: vec![Removed {
+                    kind: "logged_model".into(),
+                    id: "m-0404".into(),
+                    artifact_bytes: 8192,
+                    artifacts_sha256: [5; 32],
+                    points_count: 901,
+                    content_sha256: [0; 32],
+                }],
+            }
+            .into(),
+            "GOLDEN73",
+        ),
+        (
             RunRewound {
                 run: RunId([3; 16]),
                 branch: 2,
