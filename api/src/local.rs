@@ -20,6 +20,9 @@ use crate::os_user::os_user;
 use crate::random::SEQUENTIAL_END;
 use crate::uri::{ARTIFACTS_DIR, below};
 
+/// How much a compaction gives way to other threads of the machine, as `nice` counts.
+const COMPACT_NICE: i32 = 10;
+
 /// An open store. Cloning is cheap; clones share everything and may be used from many threads.
 ///
 /// ```
@@ -661,7 +664,18 @@ impl LocalStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
-        self.engine.compact(options)
+        // On a thread that gives way to all others; a thread cannot take its priority back.
+        std::thread::scope(|scope| {
+            let work = || {
+                // Refused or not, the work is the same.
+                let _lowered = rustix::process::setpriority_process(None, COMPACT_NICE);
+                self.engine.compact(options)
+            };
+            match std::thread::Builder::new().name("runlode-compact".into()).spawn_scoped(scope, work) {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(_) => self.engine.compact(options),
+            }
+        })
     }
 
     /// Checks every checksum, and that the indexes agree with the log.

@@ -245,6 +245,25 @@ pub const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        name: "compact",
+        seconds_max: 600,
+        run: group::compact::run,
+        bars: &[
+            bar(
+                "compact.ingest",
+                "ingest at full speed beside a compaction, against the same without it",
+                "x",
+                AtLeast(0.6),
+            ),
+            bar(
+                "compact.history",
+                "10,000 points of history beside both: p99, against the same without the compaction",
+                "x",
+                AtMost(3.0),
+            ),
+        ],
+    },
+    Group {
         name: "many",
         seconds_max: 3_600,
         run: group::many::run,

@@ -112,6 +112,7 @@ impl Core {
             )));
         }
         self.index.write_rows(&change, rows)?;
+        upkeep.purges += change.purged.len() as u64;
         let read = self.index.read()?;
         self.committed(upkeep, read)
     }

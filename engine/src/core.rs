@@ -3,7 +3,7 @@
 mod chunk_rows;
 mod files;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -42,8 +42,9 @@ pub(crate) struct Core {
     pub(crate) cache: SeriesCache,
     pub(crate) directories: Directories,
     pub(crate) projections: Projections,
-    /// Locked by checkpoint, seal and compaction, so that one runs at a time.
+    /// Locked by checkpoint and seal, and by the first and last steps of a compaction, so that one runs at a time.
     pub(crate) upkeep: Mutex<Upkeep>,
+    pub(crate) keeping: Keeping,
     pub(crate) applied: AtomicU64,
     pub(crate) sealed: AtomicU64,
     pub(crate) memory_bytes: u64,
@@ -54,6 +55,19 @@ pub(crate) struct Core {
     pub(crate) from_index: bool,
     /// Parts of the store that were missing when it was opened for reading; set before the replay.
     pub(crate) missing: OnceLock<Vec<Missing>>,
+}
+
+/// The compaction that runs, if any. It rewrites files without the lock of `upkeep`.
+#[derive(Debug, Default)]
+pub(crate) struct Keeping {
+    /// Locked by a compaction as a whole, before `upkeep`, and by a close.
+    pub(crate) compacting: Mutex<()>,
+    /// The store is being closed: a compaction ends at its next step.
+    pub(crate) closes: AtomicBool,
+    /// Bytes that it has read.
+    pub(crate) done_bytes: AtomicU64,
+    /// Bytes that it will read; 0 if none runs.
+    pub(crate) total_bytes: AtomicU64,
 }
 
 /// State that upkeep keeps between its steps.
@@ -74,6 +88,12 @@ pub(crate) struct Upkeep {
     pub(crate) doubtful: Vec<u64>,
     /// How many times in a row reopening the index failed.
     pub(crate) reopens_failed: u32,
+    /// Number of runs whose purge came into the index since the open.
+    pub(crate) purges: u64,
+    /// As `purges`, when the last compaction began.
+    pub(crate) purges_compacted: u64,
+    /// How often the index was made anew since the open.
+    pub(crate) rebuilds: u64,
 }
 
 impl Core {

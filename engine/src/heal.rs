@@ -122,6 +122,8 @@ impl Core {
             }
             _ => {}
         }
+        // A compaction that began with the old one must not go on.
+        upkeep.rebuilds += 1;
         // Made of the index that is gone.
         saved::forget(&*self.storage)?;
         let index = Index::create(&self.storage, self.store_id, index_cache_bytes(self.memory_bytes))?;
@@ -194,6 +196,7 @@ impl Core {
             directories: Directories::new(memory_bytes),
             projections: Default::default(),
             upkeep: Mutex::new(Upkeep { generation, next_file, ..Upkeep::default() }),
+            keeping: Default::default(),
             applied: 0.into(),
             sealed: 0.into(),
             memory_bytes,

@@ -16,8 +16,8 @@
 //! [`Store::snapshot`] through `query::snapshot` to `query::points`. Imports only point down these levels:
 //!
 //! ```text
-//! copy repair | open | store | options            a store: opened, handed out
-//! inbox checkpoint seal replay compaction rewind tail heal verify | background     verbs, on the parts of a store
+//! copy freeze repair | open | store | options     a store: opened, handed out
+//! inbox checkpoint seal replay compaction rewind tail usage heal verify | background   verbs, on the parts of a store
 //! query                                           snapshots, histories, the past, search at a snapshot
 //! core                                            the parts of one open store
 //! ingest                                          batches on their way into the log
@@ -90,6 +90,7 @@ pub mod entity;
 pub mod error;
 pub mod event;
 pub mod fork;
+mod freeze;
 mod heal;
 mod hot;
 pub mod id;
@@ -126,20 +127,24 @@ mod store;
 pub mod summary;
 mod tail;
 pub mod time;
+mod usage;
 pub mod varint;
 mod verify;
 
 pub use compaction::export::ReplayIntoReport;
+pub use compaction::policy::Due;
 pub use compaction::{CompactOptions, CompactReport};
 pub use error::{Corruption, EntityKind, Error, Result};
 pub use event::Event;
 pub use event::batch::MetricContext;
+pub use freeze::Frozen;
 pub use id::*;
 pub use inbox::{InboxProblem, InboxProblemKind, InboxWriter, MergeReport};
 pub use ingest::batch::{Batch, Durability, Receipt};
 pub use ingest::encode::KeyedPoint;
 pub use ingest::look_up::LookUp;
 pub use ingest::run::{RowScratch, RunHandle};
+pub use log::frozen::FrozenFile;
 pub use missing::{Missing, MissingKind};
 pub use options::Options;
 pub use query::branches::Branch;
@@ -157,4 +162,5 @@ pub use storage::map::{give_back_freed_memory, keep_little_freed_memory};
 pub use store::{OpenNotes, Positions, ReservedKeys, Store};
 pub use tail::{Tail, TailBatch};
 pub use time::*;
+pub use usage::SeriesUsage;
 pub use verify::{Finding, FindingKind, VerifyOptions, VerifyReport};

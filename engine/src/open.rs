@@ -265,6 +265,7 @@ fn open_once(options: Options) -> Result<Store> {
         directories: Directories::new(options.memory_bytes),
         projections: Default::default(),
         upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),
+        keeping: Default::default(),
         applied: applied.0.into(),
         sealed: sealed.0.into(),
         memory_bytes: options.memory_bytes,

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::background::Background;
+use crate::compaction::policy::Due;
 use crate::compaction::{CompactOptions, CompactReport};
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -478,6 +479,22 @@ impl Store {
         self.core().compact(options)
     }
 
+    /// How far the compaction that runs now has got: bytes read, and bytes to read; `None` if none runs.
+    pub fn compaction_progress(&self) -> Option<(u64, u64)> {
+        let keeping = &self.core().keeping;
+        let total_bytes = keeping.total_bytes.load(Ordering::Relaxed);
+        (total_bytes > 0).then(|| (keeping.done_bytes.load(Ordering::Relaxed).min(total_bytes), total_bytes))
+    }
+
+    /// Why a compaction would be worth it now, if nothing was appended for `idle_ms`; `None`: it would not be.
+    ///
+    /// # Errors
+    /// `Io` if the index cannot be read.
+    pub fn compaction_due(&self, idle_ms: u64) -> Result<Option<Due>> {
+        self.check_writable()?;
+        self.core().compaction_due(idle_ms)
+    }
+
     /// Reads everything, replays it, and compares the index with the result. Damage is not an error: the report lists
     /// it.
     ///
@@ -512,6 +529,9 @@ impl Store {
     pub fn close(self) -> Result<()> {
         self.check_open()?;
         let core = self.core().clone();
+        // A compaction of another thread ends at its next step; none begins any more.
+        core.keeping.closes.store(true, Ordering::Release);
+        let _compacting = core.keeping.compacting.lock();
         if let Some(background) = self.inner.background.lock().take() {
             background.stop();
         }

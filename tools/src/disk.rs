@@ -25,6 +25,16 @@ pub(crate) fn bytes_of(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
+/// Bytes on disk of a file, or of a folder; 0 if it is not there.
+pub(crate) fn bytes_of_file(path: &Path) -> Result<u64> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(Error::io(format!("cannot look at {}", path.display()), error)),
+        Ok(found) if found.is_dir() => bytes_of(path),
+        Ok(found) => Ok(found.blocks() * 512),
+    }
+}
+
 /// Bytes written to the files of a folder: each file counts up to its last byte that is not zero, so prepared space is
 /// left out.
 pub(crate) fn written_bytes_of(folder: &Path) -> Result<u64> {

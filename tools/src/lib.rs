@@ -18,6 +18,7 @@ mod format;
 pub mod import;
 mod interrupt;
 mod json;
+mod keeper;
 mod list;
 mod measure;
 mod open;
@@ -88,6 +89,12 @@ enum Command {
     Merge(commands::sync::Merge),
     /// Bring a store into its smallest form and give disk space back
     Compact(commands::compact::Compact),
+    /// Remove what was deleted long ago, with its artifacts; --plan shows what would go, and what stays and why
+    Gc(commands::gc::Gc),
+    /// Show what takes the space of a store
+    Du(commands::du::Du),
+    /// Back a store up while it is in use; list, check and restore backups
+    Backup(commands::backup::Backup),
     /// Rewind a run to a step; later points stay readable as a dead branch
     Rewind(commands::rewind::Rewind),
     /// Print events from any position on, then follow new ones
@@ -129,6 +136,9 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
         Command::Sync(command) => command.run(output),
         Command::Merge(command) => command.run(output),
         Command::Compact(command) => command.run(output),
+        Command::Gc(command) => command.run(output),
+        Command::Du(command) => command.run(output),
+        Command::Backup(command) => command.run(output),
         Command::Rewind(command) => command.run(output),
         Command::Tail(command) => command.run(output),
         Command::Bench(command) => command.run(output),

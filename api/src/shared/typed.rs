@@ -27,8 +27,8 @@ use crate::mlflow::{MetricColumns, Mlflow, Rewound};
 use crate::run::RunChange;
 use crate::{
     Batch, CompactOptions, CompactReport, DatasetInput, Durability, Ended, Error, Event, ExperimentId, ExperimentSpec,
-    Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId, RegisteredModelSpec, Result, RunId,
-    RunSpec, RunStatus, Stage, VersionSpec,
+    GcOptions, GcPlan, GcReport, Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId,
+    RegisteredModelSpec, Result, RunId, RunSpec, RunStatus, Stage, VersionSpec,
 };
 
 /// The first number of a typed call.
@@ -119,6 +119,16 @@ impl Answers<'_> {
 
     fn compact_store(&self, options: &CompactOptions) -> Result<CompactReport> {
         self.compact(options)
+    }
+
+    fn compact_at(&self, options: &CompactOptions, bytes_per_second: Option<u64>) -> Result<CompactReport> {
+        let mut options = options.clone();
+        options.bytes_per_second = bytes_per_second;
+        self.compact(&options)
+    }
+
+    fn compaction_progress(&self) -> Result<Option<(u64, u64)>> {
+        Ok(self.engine().compaction_progress())
     }
 
     fn settle_for_readers(&self) -> Result<()> {
@@ -242,6 +252,13 @@ impl Again for () {
 impl Again for Lsn {
     fn again(_store: &LocalStore, lsn: Lsn) -> Result<Self> {
         Ok(lsn)
+    }
+}
+
+impl Again for GcReport {
+    fn again(_store: &LocalStore, lsn: Lsn) -> Result<Self> {
+        // Its batches have no key: a second call finds what the first one left.
+        Err(Error::Internal(format!("a garbage collection was taken for the batch at {lsn}")))
     }
 }
 
@@ -445,6 +462,10 @@ calls! {
 
     // Done twice it finds nothing to do.
     own 890 compact_store(options: &CompactOptions) -> CompactReport;
+    own 892 compact_at(options: &CompactOptions, bytes_per_second: Option<u64>) -> CompactReport;
+    own 893 compaction_progress() -> Option<(u64, u64)>;
+    own 894 plan_gc(options: &GcOptions) -> GcPlan;
+    write 895 gc(plan: &GcPlan) -> GcReport;
 
     registry 140 make_registered_model(spec: &RegisteredModelSpec) -> ();
     main 141 registered_model_info(name: &str) -> RegisteredModelInfo;

@@ -6,8 +6,9 @@ use crate::engine::varint::Bytes;
 use crate::info::{DatasetUse, ExperimentInfo, LoggedModelInfo, MetricInfo, RegisteredModelInfo, RunInfo, VersionInfo};
 use crate::run::RunChange;
 use crate::{
-    CompactOptions, CompactReport, DatasetInput, Ended, ExperimentId, ExperimentSpec, LoggedModelSpec, ModelId, Point,
-    RegisteredModelSpec, RunId, RunSpec, Stage, VersionSpec,
+    CompactOptions, CompactReport, DatasetInput, Ended, ExperimentId, ExperimentSpec, GcItem, GcKept, GcKind,
+    GcOptions, GcPlan, GcReport, LoggedModelSpec, ModelId, Point, RegisteredModelSpec, RunId, RunSpec, Stage,
+    VersionSpec,
 };
 
 structs! {
@@ -36,6 +37,42 @@ structs! {
     RunsFound { runs, next }
 }
 
+structs! {
+    GcOptions { deleted_before_ms, with_models, artifact_root }
+    GcItem { kind, id, name, experiment, deleted_ms, folder, file_bytes, series_bytes, left_at }
+    GcKept { kind, id, name, why }
+    GcPlan { options, position, items, kept }
+    GcReport {
+        removed_count, runs_count, file_bytes, bytes_before, bytes_after, pinned_bytes, receipts, skipped,
+    }
+}
+
+impl Put for GcKind {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(match self {
+            Self::Run => 1,
+            Self::LoggedModel => 2,
+            Self::Experiment => 3,
+            Self::Orphan => 4,
+            Self::File => 5,
+        });
+    }
+}
+
+impl<'a> Take<'a> for GcKind {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        match from.u8()? {
+            1 => Some(Self::Run),
+            2 => Some(Self::LoggedModel),
+            3 => Some(Self::Experiment),
+            4 => Some(Self::Orphan),
+            5 => Some(Self::File),
+            _ => None,
+        }
+    }
+}
+
+/// The first form of the options, of call 890; what came later is an argument of its own.
 impl Put for CompactOptions {
     fn put(&self, out: &mut Vec<u8>) {
         self.segment_bytes.put(out);
@@ -136,5 +173,5 @@ impl<'a> Take<'a> for Ended {
 
 lent_as_copies! { ExperimentId, RunId, ModelId, Stage, Option<u64> }
 lent_whole! {
-    ExperimentSpec, RunSpec, RunChange, LoggedModelSpec, RegisteredModelSpec, VersionSpec, RunsSearch
+    ExperimentSpec, RunSpec, RunChange, LoggedModelSpec, RegisteredModelSpec, VersionSpec, RunsSearch, GcOptions, GcPlan
 }

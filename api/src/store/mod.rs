@@ -26,8 +26,8 @@ pub use search::{Found, Search};
 use crate::info::{ExperimentInfo, Pair, RegisteredModelInfo};
 use crate::shared::{Asks, MlflowCalls, Shared, Status};
 use crate::{
-    CompactOptions, CompactReport, Error, ExperimentId, ExperimentSpec, LocalStore, ModelId, RegisteredModelSpec,
-    Result, RunId,
+    CompactOptions, CompactReport, Error, ExperimentId, ExperimentSpec, GcOptions, GcPlan, GcReport, LocalStore,
+    ModelId, RegisteredModelSpec, Result, RunId,
 };
 
 /// An open store. Any number of processes may have the same one open: the first holds the files and answers the others.
@@ -364,7 +364,78 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
-        self.shared.compact_store(options)
+        match options.bytes_per_second {
+            None => self.shared.compact_store(options),
+            rate => self.shared.compact_at(options, rate),
+        }
+    }
+
+    /// How far the compaction that runs now, in the process that holds the store, has got: bytes read, and bytes to read;
+    /// `None` if none runs.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the holder does not answer.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// assert_eq!(store.compaction_progress()?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn compaction_progress(&self) -> Result<Option<(u64, u64)>> {
+        self.shared.compaction_progress()
+    }
+
+    /// What a garbage collection would remove now, and what would stay and why. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a folder cannot be read; [`Error::Invalid`] for a relative or missing folder of artifacts;
+    /// [`Error::Unavailable`] if the holder does not answer.
+    ///
+    /// ```
+    /// use runlode::{GcOptions, RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let digits = store.experiment("digits")?;
+    /// let (parent, child) = (digits.create_run(RunSpec::new())?, digits.create_run(RunSpec::new())?);
+    /// child.set_tags(&[("mlflow.parentRunId", &parent.id().to_string())])?;
+    /// parent.delete()?;
+    /// let plan = store.plan_gc(&GcOptions::deleted_before(i64::MAX))?;
+    /// assert!(plan.items.is_empty());
+    /// assert_eq!(plan.kept[0].why[0], format!("run {} is a child of it", child.id()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan> {
+        self.shared.plan_gc(options)
+    }
+
+    /// Removes what a plan says, for good: purges runs, removes files, compacts. What is needed since the plan, or was
+    /// restored, stays and is reported. Each batch of purges has a receipt, [`GarbageCollected`], with hashes of what went.
+    /// Interrupted at any moment, the next collection does the rest.
+    ///
+    /// [`GarbageCollected`]: crate::engine::event::GarbageCollected
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file cannot be removed; [`Error::Conflict`] if a run was changed at this very moment; those of a
+    /// compaction. What went before has its receipt.
+    ///
+    /// ```
+    /// use runlode::{GcOptions, RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::new())?;
+    /// run.delete()?;
+    /// let plan = store.plan_gc(&GcOptions::deleted_before(i64::MAX))?;
+    /// assert_eq!(store.gc(&plan)?.runs_count, 1);
+    /// assert!(store.run(run.id()).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn gc(&self, plan: &GcPlan) -> Result<GcReport> {
+        self.shared.gc(plan)
     }
 
     /// The engine in this process, for calls that need it: snapshots and time travel, tails, compaction, checks.

@@ -218,9 +218,11 @@ impl<'a> Decider<'a> {
                 }
                 return Ok(());
             }
-            Event::LossAccepted(_) | Event::StoreCopied(_) | Event::SourceForgotten(_) | Event::RunRewound(_) => {
-                return Ok(());
-            }
+            Event::LossAccepted(_)
+            | Event::StoreCopied(_)
+            | Event::SourceForgotten(_)
+            | Event::GarbageCollected(_)
+            | Event::RunRewound(_) => return Ok(()),
             event => event,
         };
         self.set(sent, event)

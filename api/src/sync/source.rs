@@ -395,7 +395,9 @@ impl Source {
 fn travels(event: &Event) -> Option<Event> {
     let mut event = event.clone();
     match &mut event {
-        Event::LossAccepted(_) | Event::StoreCopied(_) | Event::SourceForgotten(_) => return None,
+        Event::LossAccepted(_) | Event::StoreCopied(_) | Event::SourceForgotten(_) | Event::GarbageCollected(_) => {
+            return None;
+        }
         Event::ExperimentCreated(event) => event.tags.retain(|(key, _)| !key.starts_with(SOURCE_TAG)),
         Event::ExperimentTagsSet(event) => {
             event.tags.retain(|(key, _)| !key.starts_with(SOURCE_TAG));

@@ -199,8 +199,8 @@ impl Core {
         let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
         storage.create_dir("series").map_err(|error| io("create", "series", error))?;
         storage.sync_dir("").map_err(|error| io("fsync", "", error))?;
-        let mut next_file = 1;
-        let mut output = Output::new(storage, store_id, (Lsn::ZERO, position), SERIES_FILE_BYTES, &mut next_file);
+        let mut numbers = 1..u64::MAX;
+        let mut output = Output::new(storage, store_id, (Lsn::ZERO, position), SERIES_FILE_BYTES, &mut numbers);
         for series in all.into_iter().filter(|series| !purged.contains_key(&series.run)) {
             let source = snapshot.source(series, position)?;
             output.series(series, source.chunks.refs(), source.hot, position)?;

@@ -1,4 +1,4 @@
-//! Which files are worth rewriting: pure functions of sizes.
+//! Which files are worth rewriting, and when: pure functions of sizes and times.
 //!
 //! Invariants: a choice is a list of whole runs of neighbours, in order. For a store that was just compacted nothing is
 //! chosen, so a repeated compaction costs one look.
@@ -51,7 +51,7 @@ pub fn choose_files(files: &[FileSize], target_bytes: u64) -> Vec<usize> {
     let must = |file: &FileSize| {
         file.live_points < file.points || file.live_points == 0 || file.scattered_points * 5 >= file.points
     };
-    let small = |file: &FileSize| file.bytes < target_bytes / 8;
+    let small = |file: &FileSize| is_small(file.bytes, target_bytes);
     let chosen: Vec<usize> =
         (0..files.len()).filter(|at| files.get(*at).is_some_and(|f| must(f) || small(f))).collect();
     match chosen.as_slice() {
@@ -61,9 +61,86 @@ pub fn choose_files(files: &[FileSize], target_bytes: u64) -> Vec<usize> {
     }
 }
 
+/// A store without appends for this long is at rest.
+const REST_MS: u64 = 60_000;
+/// Log that is still raw, at which a compaction pays whatever the store holds.
+const RAW_BYTES: u64 = 64 << 20;
+/// The same if it is a quarter of the store.
+const RAW_BYTES_MIN: u64 = 4 << 20;
+/// As many small series files make reads slow.
+const SMALL_FILES: usize = 16;
+
+/// A store, for the choice of when to compact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// For how long nothing was appended.
+    pub idle_ms: u64,
+    /// Bytes of finished segments that compaction has not rewritten yet.
+    pub raw_bytes: u64,
+    /// Bytes of log and series files.
+    pub total_bytes: u64,
+    /// Number of series files that a compaction would merge.
+    pub small_files: usize,
+    /// Number of runs purged since the last compaction, as far as this process knows.
+    pub purged_runs: u64,
+}
+
+/// Why a compaction is worth it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Due {
+    /// Purged runs are still on the disk.
+    Purged,
+    /// Much of the log is raw: it holds points that are in series files too.
+    Raw,
+    /// There are many small series files.
+    Small,
+}
+
+/// Whether to compact now; only at rest.
+pub fn due(standing: &Standing) -> Option<Due> {
+    if standing.idle_ms < REST_MS {
+        return None;
+    }
+    let much = standing.raw_bytes >= RAW_BYTES
+        || (standing.raw_bytes >= RAW_BYTES_MIN && standing.raw_bytes >= standing.total_bytes / 4);
+    match () {
+        () if standing.purged_runs > 0 => Some(Due::Purged),
+        () if much => Some(Due::Raw),
+        () if standing.small_files >= SMALL_FILES => Some(Due::Small),
+        () => None,
+    }
+}
+
+/// Whether a series file of this length is small.
+pub fn is_small(bytes: u64, target_bytes: u64) -> bool {
+    bytes < target_bytes / 8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_compaction_is_due_at_rest_only_and_if_it_pays() {
+        let rest = Standing { idle_ms: REST_MS, total_bytes: 1 << 30, ..Standing::default() };
+        let table = [
+            (rest, None),
+            (Standing { purged_runs: 1, ..rest }, Some(Due::Purged)),
+            (Standing { purged_runs: 1, raw_bytes: RAW_BYTES, small_files: 99, ..rest }, Some(Due::Purged)),
+            (Standing { purged_runs: 1, idle_ms: REST_MS - 1, ..rest }, None),
+            (Standing { raw_bytes: RAW_BYTES, small_files: 99, ..rest }, Some(Due::Raw)),
+            (Standing { raw_bytes: RAW_BYTES, idle_ms: 0, ..rest }, None),
+            (Standing { raw_bytes: RAW_BYTES - 1, ..rest }, None),
+            (Standing { raw_bytes: RAW_BYTES_MIN, total_bytes: 4 * RAW_BYTES_MIN, ..rest }, Some(Due::Raw)),
+            (Standing { raw_bytes: RAW_BYTES_MIN, total_bytes: 5 * RAW_BYTES_MIN, ..rest }, None),
+            (Standing { raw_bytes: RAW_BYTES_MIN - 1, total_bytes: RAW_BYTES_MIN, ..rest }, None),
+            (Standing { small_files: SMALL_FILES, ..rest }, Some(Due::Small)),
+            (Standing { small_files: SMALL_FILES - 1, ..rest }, None),
+        ];
+        for (standing, expected) in table {
+            assert_eq!(due(&standing), expected, "{standing:?}");
+        }
+    }
 
     const MIB: u64 = 1 << 20;
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::pace::Pace;
 use crate::entity::{EntityKey, EntityState};
 use crate::error::Result;
 use crate::event::batch::{
@@ -35,6 +36,9 @@ use crate::time::TimestampMs;
 const CLOCK_BESIDE_BYTES_MAX: usize = 16 << 20;
 /// About the maximum number of entries in one clock section; the output segment ends there.
 const CLOCK_ENTRIES_MAX: usize = 1 << 20;
+
+/// The pace is looked at after this many bytes of frames.
+const PACE_EVERY_BYTES: u64 = 256 << 10;
 
 /// Purged runs, with their experiments.
 pub(super) type Purged = FxHashMap<RunId, ExperimentId>;
@@ -244,14 +248,19 @@ impl Writer {
     /// Takes all frames of a reader.
     ///
     /// # Errors
-    /// `Corrupt` for a frame that cannot be read: its content must not be lost.
-    pub(super) fn take_all(&mut self, frames: &mut FrameReader, rules: &Rules<'_>) -> Result<()> {
+    /// `Corrupt` for a frame that cannot be read: its content must not be lost. Those of [`Pace::step`].
+    pub(super) fn take_all(&mut self, frames: &mut FrameReader, rules: &Rules<'_>, pace: &Pace<'_>) -> Result<()> {
+        let mut read_bytes = 0;
         while let Some(frame) = frames.next_frame()? {
             if frame.kind == FrameKind::Batch {
                 self.take(&frame, rules)?;
             }
+            read_bytes += frame.payload.len() as u64;
+            if read_bytes >= PACE_EVERY_BYTES {
+                pace.step(std::mem::take(&mut read_bytes))?;
+            }
         }
-        Ok(())
+        pace.step(read_bytes)
     }
 
     /// Ends the clock at a position, with what frames behind it, in `rest`, say of positions up to there: a clock may

@@ -4,12 +4,14 @@
 //! point of the next chunk are complete, and are written. So memory holds the overlap, not the series. Points keep
 //! position, value bits and context, so reads at any position are unchanged.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
+use super::pace::Pace;
 use super::policy::FileSize;
-use crate::core::{Core, IndexedChunk, Upkeep, for_each_chunk, series_path};
+use crate::core::{Core, IndexedChunk, for_each_chunk, series_path};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
 use crate::index::IndexRead;
@@ -112,20 +114,21 @@ pub(super) struct Rewritten {
 /// Rewrites the chunks of some files into new ones.
 pub(super) fn rewrite(
     core: &Core,
-    upkeep: &mut Upkeep,
+    mut numbers: Range<u64>,
     read: &IndexRead,
     files: &[&Listed],
     target_bytes: u64,
+    pace: &Pace<'_>,
 ) -> Result<Rewritten> {
-    let numbers: FxHashSet<u64> = files.iter().map(|listed| listed.number).collect();
+    let rewritten: FxHashSet<u64> = files.iter().map(|listed| listed.number).collect();
     let covered = files.iter().map(|listed| listed.file.footer().covered);
     let covered = covered.fold((Lsn::MAX, Lsn::ZERO), |all, (from, to)| (all.0.min(from), all.1.max(to)));
-    let mut output = Output::new(&*core.storage, core.store_id, covered, target_bytes, &mut upkeep.next_file);
+    let mut output = Output::new(&*core.storage, core.store_id, covered, target_bytes, &mut numbers);
     let mut removed = Vec::new();
     let mut chunks: Vec<ChunkRef> = Vec::new();
-    let mut current = None;
+    let (mut current, mut read_bytes) = (None, 0);
     read.for_each_chunk_row(|first, number, chunk, _| {
-        if numbers.contains(&number) {
+        if rewritten.contains(&number) {
             removed.push((first, number, chunk));
         }
         Ok(())
@@ -134,10 +137,12 @@ pub(super) fn rewrite(
         if current != Some(id) {
             if let Some(current) = current {
                 output.series(current, &std::mem::take(&mut chunks), Columns::default(), Lsn::MAX)?;
+                pace.step(std::mem::take(&mut read_bytes))?;
             }
             current = Some(id);
         }
-        if numbers.contains(&file) {
+        if rewritten.contains(&file) {
+            read_bytes += u64::from(entry.len);
             chunks.push(ChunkRef::new(core.files.get(file, read)?, entry));
         }
         Ok(())
@@ -164,7 +169,7 @@ pub(super) struct Output<'a> {
     store_id: StoreId,
     covered: (Lsn, Lsn),
     target_bytes: u64,
-    next_file: &'a mut u64,
+    numbers: &'a mut Range<u64>,
     writer: Option<SeriesFileWriter<'a>>,
     pub(super) done: Vec<SeriesFileInfo>,
 }
@@ -175,9 +180,9 @@ impl<'a> Output<'a> {
         store_id: StoreId,
         covered: (Lsn, Lsn),
         target_bytes: u64,
-        next_file: &'a mut u64,
+        numbers: &'a mut Range<u64>,
     ) -> Self {
-        Self { storage, store_id, covered, target_bytes, next_file, writer: None, done: Vec::new() }
+        Self { storage, store_id, covered, target_bytes, numbers, writer: None, done: Vec::new() }
     }
 
     /// Writes the points of a series, from chunks and `others`, if their positions are at most `up_to`.
@@ -224,8 +229,9 @@ impl<'a> Output<'a> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => {
-                let number = *self.next_file;
-                *self.next_file += 1;
+                let Some(number) = self.numbers.next() else {
+                    return Err(Error::Internal("a merge makes more series files than it reads".into()));
+                };
                 let path = series_path(number);
                 self.writer.insert(SeriesFileWriter::create(self.storage, &path, self.store_id, number, self.covered)?)
             }

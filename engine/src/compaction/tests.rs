@@ -887,3 +887,108 @@ fn verify_finds_rows_that_are_not_what_the_log_says() {
         assert!(kinds.contains(&kind), "{report:#?}");
     }
 }
+
+/// Appends, checkpoints, seals, reads and purges go on during a compaction, which ends with the same answers.
+#[test]
+fn a_compaction_blocks_nobody_and_purges_during_it_are_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::options(dir.path()).segment_bytes(4096, 64 << 10).open().unwrap();
+    let created = ExperimentCreated {
+        experiment: EXPERIMENT,
+        name: "e".into(),
+        artifact_location: None,
+        creation_time_ms: 1,
+        last_update_time_ms: 1,
+        tags: vec![],
+    };
+    store.append(Batch::new().event(created), Durability::Sync).unwrap();
+    let create = |number: u8| {
+        let created = RunCreated {
+            run: run_id(number),
+            experiment: EXPERIMENT,
+            name: format!("run-{number}"),
+            user_id: String::new(),
+            status: RunStatus::Running,
+            start_time_ms: 5,
+            artifact_location: None,
+            tags: vec![],
+        };
+        store.append(Batch::new().event(created), Durability::Sync).unwrap();
+    };
+    let log = |number: u8, steps: Range<i64>| {
+        for step in steps {
+            let mut batch = Batch::new();
+            for key in KEYS {
+                batch.push_metric(run_id(number), key, Point { step, time: TimestampMs(step), value: 0.5 }, None);
+            }
+            store.append(batch, Durability::Buffered).unwrap();
+        }
+    };
+    for number in 1..=40 {
+        create(number);
+        log(number, 0..30);
+    }
+    // So slow that the others get in between.
+    let slowly = CompactOptions { bytes_per_second: Some(256 << 10), ..CompactOptions::default() };
+    let seen = std::thread::scope(|scope| {
+        let compaction = scope.spawn(|| store.compact(&slowly).unwrap());
+        let mut seen = false;
+        while !compaction.is_finished() {
+            if store.compaction_progress().is_some() && !seen {
+                seen = true;
+                log(2, 30..60);
+                store.append(Batch::new().event(RunDeleted { run: run_id(1), at_ms: 9 }), Durability::Sync).unwrap();
+                store.append(Batch::new().event(RunPurged { run: run_id(1) }), Durability::Sync).unwrap();
+                store.checkpoint().unwrap();
+                store.seal().unwrap();
+                assert!(store.compaction_progress().is_some(), "they did not wait for it");
+            }
+            std::thread::yield_now();
+        }
+        compaction.join().unwrap();
+        seen
+    });
+    assert!(seen);
+    let counts = |store: &Store| -> Vec<u64> {
+        let snapshot = store.snapshot().unwrap();
+        (1..=40).map(|number| snapshot.count_exact(run_id(number), "loss").unwrap()).collect()
+    };
+    let mut expected = vec![30; 40];
+    (expected[0], expected[1]) = (0, 60);
+    assert_eq!(counts(&store), expected);
+    assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
+    store.compact(&CompactOptions::default()).unwrap();
+    store.close().unwrap();
+    std::fs::remove_file(dir.path().join("index.redb")).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(counts(&store), expected);
+    assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
+}
+
+#[test]
+fn a_close_ends_a_slow_compaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Store::options(dir.path()).segment_bytes(4096, 16 << 10).open().unwrap();
+    let key = vec![("note".to_owned(), "x".repeat(9_000))];
+    for number in 1..20 {
+        let tags = key.clone();
+        let created = ExperimentCreated {
+            experiment: ExperimentId(number),
+            name: number.to_string(),
+            artifact_location: None,
+            creation_time_ms: 1,
+            last_update_time_ms: 1,
+            tags,
+        };
+        bench.append(Batch::new().event(created), Durability::Sync).unwrap();
+    }
+    let crawling = CompactOptions { bytes_per_second: Some(1), ..CompactOptions::default() };
+    let other = bench.clone();
+    let compaction = std::thread::spawn(move || other.compact(&crawling));
+    while bench.compaction_progress().is_none() {
+        std::thread::yield_now();
+    }
+    bench.close().unwrap();
+    assert!(matches!(compaction.join().unwrap(), Err(Error::Closed)));
+    assert!(Store::open(dir.path()).unwrap().verify(&VerifyOptions::default()).unwrap().is_sound());
+}

@@ -115,7 +115,7 @@ pub fn touches(event: &Event) -> Vec<EntityKey> {
         E::ModelVersionTagsSet(e) => version(e.model, e.version),
         E::ModelVersionTagDeleted(e) => version(e.model, e.version),
         E::ModelVersionDeleted(e) => version(e.model, e.version),
-        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) => Vec::new(),
+        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) | E::GarbageCollected(_) => Vec::new(),
     }
 }
 
@@ -229,7 +229,9 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
         | E::LoggedModelDeleted(_)
         | E::LoggedModelMetricsLogged(_)
         | E::LoggedModelPointShared(_) => apply_logged_model(event, lsn, working),
-        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) => Ok(Applied::default()),
+        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) | E::GarbageCollected(_) => {
+            Ok(Applied::default())
+        }
         E::RegisteredModelCreated(_)
         | E::RegisteredModelUpdated(_)
         | E::RegisteredModelRenamed(_)

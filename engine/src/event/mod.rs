@@ -536,6 +536,15 @@ events! {
         /// The position up to which it was seen.
         seen: u64,
     }
+    /// A garbage collection removed data for good: its receipt. The purges of its runs are in the same batch.
+    73 GarbageCollected {
+        /// When, Unix ms.
+        at_ms: i64,
+        /// What was deleted before this went, Unix ms.
+        deleted_before_ms: i64,
+        /// What went.
+        removed: Vec<Removed>,
+    }
 }
 
 impl Event {

@@ -82,6 +82,23 @@ pub struct DatasetInput {
     pub tags: Vec<KeyValue>,
 }
 
+/// A thing that a garbage collection removed.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Removed {
+    /// `run`, `logged_model`, `experiment`, `orphan` or `file`.
+    pub kind: String,
+    /// Its id; of orphans and files the path below the store.
+    pub id: String,
+    /// Bytes of its artifacts on the disk, or of the file.
+    pub artifact_bytes: u64,
+    /// SHA-256 over its artifacts, by path; zeros if there were none.
+    pub artifacts_sha256: [u8; 32],
+    /// Points of a run.
+    pub points_count: u64,
+    /// SHA-256 over a run's events and points; zeros for other kinds.
+    pub content_sha256: [u8; 32],
+}
+
 /// Statistics of the points of one metric at some moment. The same fields as [`Stats`], but in an event: its archive is
 /// readable forever, while rows of the index may change with [`Stats`].
 #[derive(Debug, Clone, Archive, Serialize, Deserialize)]

@@ -191,7 +191,7 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
         E::ModelVersionTagsSet(e) => model_version(e.model, e.version, working),
         E::ModelVersionTagDeleted(e) => model_version(e.model, e.version, working),
         E::ModelVersionDeleted(e) => model_version(e.model, e.version, working),
-        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) => Ok(()),
+        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) | E::GarbageCollected(_) => Ok(()),
     }
 }
 
@@ -501,7 +501,8 @@ fn check_quotas(event: &Event) -> Result<()> {
         | E::ModelVersionDeleted(_)
         | E::LossAccepted(_)
         | E::StoreCopied(_)
-        | E::SourceForgotten(_) => Ok(()),
+        | E::SourceForgotten(_)
+        | E::GarbageCollected(_) => Ok(()),
         // These events are written even if the thing to delete is not found.
         E::RegisteredModelTagDeleted(e) => check_name("key", &e.key),
         E::AliasDeleted(e) => check_name("alias", &e.alias),

@@ -19,6 +19,7 @@ mod beside;
 mod footer;
 pub mod format_file;
 pub mod frame;
+pub(crate) mod frozen;
 mod ground;
 mod layout;
 pub mod manifest;

@@ -1,8 +1,11 @@
 //! The commands, one file each.
 
+pub mod backup;
 pub mod bench;
 pub mod compact;
 pub mod demo;
+pub mod du;
+pub mod gc;
 pub mod history;
 pub mod import;
 mod launches;

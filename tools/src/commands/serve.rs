@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::find::store_path;
+use crate::keeper::Keeper;
 use crate::output::{Output, note};
 use crate::{Answer, open};
 
@@ -66,6 +67,9 @@ pub struct Serve {
     /// When to answer a call with only metric points
     #[arg(long, value_enum, default_value_t = Level::Buffered)]
     durability: Level,
+    /// Whether to compact the store by itself, after a minute without writes and if it pays
+    #[arg(long, value_enum, default_value_t = Compaction::Auto)]
+    compact: Compaction,
     /// Memory the server may use; from 128 on its peak stays within one and a half times this
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     memory_mib: u64,
@@ -77,6 +81,14 @@ enum Level {
     Buffered,
     /// Once it survives a power cut
     Sync,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Compaction {
+    /// At rest
+    Auto,
+    /// Only when `runlode compact` asks for it
+    Never,
 }
 
 fn static_prefix(text: &str) -> Result<String, String> {
@@ -116,7 +128,8 @@ impl Serve {
             },
             allow_sync: self.allow_sync,
         };
-        serve_until_stopped(&store, options, |address| {
+        let keeper = (self.compact == Compaction::Auto).then(|| Keeper::start(&store)).transpose()?;
+        let answer = serve_until_stopped(&store, options, |address| {
             if !address.ip().is_loopback() {
                 note(format!("everybody who reaches {address} can read and change this store"));
             }
@@ -129,7 +142,10 @@ impl Serve {
                 output.line_now(format!("  export MLFLOW_TRACKING_URI=http://{address}"))?;
             }
             Ok(())
-        })
+        });
+        // The store is closed, which ends a compaction.
+        drop(keeper);
+        answer
     }
 
     fn address(&self) -> Result<SocketAddr> {

@@ -150,6 +150,18 @@ impl IntoField for Vec<crate::DatasetInput> {
     }
 }
 
+impl IntoField for Vec<crate::engine::event::Removed> {
+    fn into_field(self) -> Field {
+        let hex = |hash: [u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let text = |removed: crate::engine::event::Removed| {
+            let (kind, id, bytes, points) = (removed.kind, removed.id, removed.artifact_bytes, removed.points_count);
+            let (artifacts, content) = (hex(removed.artifacts_sha256), hex(removed.content_sha256));
+            format!("{kind} {id}: {points} points, {bytes} B of files, sha256 {content} and {artifacts}")
+        };
+        Field::Texts(self.into_iter().map(text).collect())
+    }
+}
+
 macro_rules! as_text {
     ($($type:ty),*) => { $(
         impl IntoField for $type {
@@ -264,5 +276,6 @@ fn fields(event: Event) -> Vec<(String, Field)> {
         LossAccepted { from, to }
         StoreCopied { store, from, to }
         SourceForgotten { store, seen }
+        GarbageCollected { at_ms, deleted_before_ms, removed }
     }
 }

@@ -309,9 +309,20 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     ];
     let store = (any::<u8>(), any::<u64>(), any::<u64>()).prop_map(|(id, from, to)| {
         let store = StoreId([id; 16]);
-        match id % 3 {
+        match id % 4 {
             0 => LossAccepted { from, to }.into(),
             1 => StoreCopied { store, from, to }.into(),
+            2 => {
+                let removed = Removed {
+                    kind: "run".into(),
+                    id: RunId([id; 16]).to_string(),
+                    artifact_bytes: from,
+                    artifacts_sha256: [id; 32],
+                    points_count: to,
+                    content_sha256: [0; 32],
+                };
+                GarbageCollected { at_ms: 5, deleted_before_ms: to as i64, removed: vec![removed; 2] }.into()
+            }
             _ => SourceForgotten { store, seen: to }.into(),
         }
     });
@@ -410,6 +421,22 @@ fn golden_bytes() {
         (
             ParamsLogged { run: RunId([2; 16]), params: vec![("lr".into(), "0.001, warm-up 10%".into())] }.into(),
             "0f000100302e3030312c207761726d2d7570203130256c72ffffffffffff92000000e6ffffff02020202020202020202020202020202e0ffffff01000000",
+        ),
+        (
+            GarbageCollected {
+                at_ms: 1_700_000_000_000,
+                deleted_before_ms: 1_690_000_000_000,
+                removed: vec![Removed {
+                    kind: "logged_model".into(),
+                    id: "m-0404".into(),
+                    artifact_bytes: 8192,
+                    artifacts_sha256: [5; 32],
+                    points_count: 901,
+                    content_sha256: [0; 32],
+                }],
+            }
+            .into(),
+            "GOLDEN73",
         ),
         (
             RunRewound {

@@ -1,0 +1,142 @@
+//! Carries a plan out: what it says, and what a plan made now still says.
+
+use std::path::Path;
+
+use rustc_hash::FxHashMap;
+
+use super::uses::Needed;
+use super::{GcItem, GcKept, GcKind, GcPlan, GcReport, folders, receipt};
+use crate::engine::event::{GarbageCollected, LoggedModelDeleted, RunPurged};
+use crate::{Batch, CompactOptions, Durability, EntityKey, Lifecycle, LocalStore, ModelId, Result, RunId, Snapshot};
+
+/// Things in one batch, and in one receipt.
+const ITEMS_AT_ONCE: usize = 500;
+
+impl LocalStore {
+    /// Removes what a plan says: see [`Store::gc`](crate::Store::gc).
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use runlode::{GcOptions, LocalStore, RunSpec};
+    ///
+    /// let store = LocalStore::open(dir.path().join("exp"))?;
+    /// let run = store.create_run(store.get_or_create_experiment("digits")?, RunSpec::new())?;
+    /// store.delete_run(run.id())?;
+    /// let report = store.gc(&store.plan_gc(&GcOptions::deleted_before(i64::MAX))?)?;
+    /// assert_eq!((report.runs_count, report.receipts.len()), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn gc(&self, plan: &GcPlan) -> Result<GcReport> {
+        let fresh = self.plan_gc(&plan.options)?;
+        let mut report = GcReport { bytes_before: self.disk_bytes(plan)?, ..GcReport::default() };
+        let now: FxHashMap<(GcKind, &str), &GcItem> =
+            fresh.items.iter().map(|item| ((item.kind, item.id.as_str()), item)).collect();
+        let mut going = Vec::new();
+        for item in &plan.items {
+            match now.get(&(item.kind, item.id.as_str())) {
+                Some(now) if now.folder == item.folder => going.push((*now).clone()),
+                _ => report.skipped.push(why_not(item, &fresh)),
+            }
+        }
+        for items in going.chunks(ITEMS_AT_ONCE) {
+            self.collect(plan, items, &mut report)?;
+        }
+        if report.runs_count > 0 {
+            let compacted = self.compact(&CompactOptions::default())?;
+            report.pinned_bytes = compacted.pinned_bytes;
+        }
+        report.bytes_after = self.disk_bytes(plan)?;
+        Ok(report)
+    }
+
+    /// Removes some things, after their receipt.
+    fn collect(&self, plan: &GcPlan, items: &[GcItem], report: &mut GcReport) -> Result<()> {
+        let snapshot = self.snapshot()?;
+        let mut receipts = Vec::with_capacity(items.len());
+        for item in items {
+            receipts.push(receipt::of(item, &snapshot)?);
+        }
+        // Hashing took its time: look once more, so that only a registration at this very moment can come too late.
+        let snapshot = self.snapshot()?;
+        let needed = Needed::by_versions(&snapshot)?;
+        let (mut batch, mut removed, mut going) = (Batch::new(), Vec::new(), Vec::new());
+        for (item, receipt) in items.iter().zip(receipts) {
+            let why = match item.kind {
+                GcKind::Run | GcKind::LoggedModel => needed.of(&item.id).to_vec(),
+                _ => Vec::new(),
+            };
+            if !why.is_empty() || !self.add_events(&snapshot, item, &mut batch)? {
+                let why = if why.is_empty() { vec!["it was restored since the plan".to_owned()] } else { why };
+                let (id, name) = (item.id.clone(), item.name.clone());
+                report.skipped.push(GcKept { kind: item.kind, id, name, why });
+                continue;
+            }
+            removed.push(receipt);
+            going.push(item);
+        }
+        if going.is_empty() {
+            return Ok(());
+        }
+        let (at_ms, deleted_before_ms) = (self.now().0, plan.options.deleted_before_ms);
+        let file_bytes: u64 = removed.iter().map(|removed| removed.artifact_bytes).sum();
+        batch.push_event(GarbageCollected { at_ms, deleted_before_ms, removed });
+        report.receipts.push(self.append_part(batch, Durability::Sync)?.lsn);
+        // From here on the files are nobody's.
+        for item in &going {
+            if let Some(folder) = &item.folder {
+                folders::remove(folder.as_ref())?;
+            }
+        }
+        report.file_bytes += file_bytes;
+        report.removed_count += going.len() as u64;
+        report.runs_count += going.iter().filter(|item| item.kind == GcKind::Run).count() as u64;
+        Ok(())
+    }
+
+    /// The events of a thing that goes, on the condition that nobody touches it before. `false`: it was restored.
+    fn add_events(&self, snapshot: &Snapshot, item: &GcItem, batch: &mut Batch) -> Result<bool> {
+        match item.kind {
+            GcKind::Run => {
+                let run: RunId = item.id.parse().map_err(|_| receipt::no_id(item))?;
+                let Some(state) = snapshot.run(run)? else { return Ok(false) };
+                if snapshot.lifecycle(&state)? != Lifecycle::Deleted {
+                    return Ok(false);
+                }
+                batch.push_event(RunPurged { run });
+                *batch = std::mem::take(batch).expect(EntityKey::Run(run), state.last);
+            }
+            GcKind::LoggedModel => {
+                let model: ModelId = item.id.parse().map_err(|_| receipt::no_id(item))?;
+                let Some(state) = snapshot.logged_model(model)? else { return Ok(false) };
+                if state.lifecycle == Lifecycle::Active {
+                    batch.push_event(LoggedModelDeleted { model, at_ms: self.now().0 });
+                }
+            }
+            GcKind::Experiment | GcKind::Orphan | GcKind::File => {}
+        }
+        Ok(true)
+    }
+
+    /// Bytes on the disk, artifacts included, wherever they are.
+    fn disk_bytes(&self, plan: &GcPlan) -> Result<u64> {
+        let elsewhere = match &plan.options.artifact_root {
+            Some(root) if !Path::new(root).starts_with(self.path()) => folders::disk_bytes(root.as_ref())?,
+            _ => 0,
+        };
+        Ok(folders::disk_bytes(self.path())? + elsewhere)
+    }
+}
+
+/// Why a thing of a plan is not in a plan that was made now.
+fn why_not(item: &GcItem, fresh: &GcPlan) -> GcKept {
+    let kept = fresh.kept.iter().find(|kept| kept.kind == item.kind && kept.id == item.id);
+    kept.cloned().unwrap_or_else(|| GcKept {
+        kind: item.kind,
+        id: item.id.clone(),
+        name: item.name.clone(),
+        why: vec!["it was restored, or has gone, since the plan".to_owned()],
+    })
+}
