@@ -23,6 +23,7 @@ use crate::missing::Missing;
 use crate::query::history::{EventRecord, read_batch};
 use crate::query::snapshot::Snapshot;
 use crate::replay::ReplayReport;
+use crate::fork_run::Forked;
 use crate::rewind::Rewound;
 use crate::storage::lock::LOCK_PATH;
 use crate::tail::Tail;
@@ -404,6 +405,18 @@ impl Store {
         // Points acknowledged so far belong to the branch that ends now.
         self.merge_inboxes()?;
         self.core().rewind(run, to_step, batch)
+    }
+
+    /// Appends a batch that creates `run`, as a fork of `parent`: its metrics begin with the parent's points up to a step,
+    /// as they are now, without a copy. The parent and the fork go on independently.
+    ///
+    /// # Errors
+    /// `NotFound`, `Purged` for the parent; `Invalid` if the batch does not create the run; those of
+    /// [`Store::append`]; `Repeated` if the idempotency key is known. Nothing is appended then.
+    pub fn fork_as(&self, run: RunId, parent: RunId, to_step: i64, batch: Batch) -> Result<Forked> {
+        // Points acknowledged so far belong to the parent as it is now.
+        self.merge_inboxes()?;
+        self.core().fork_run(run, parent, to_step, batch)
     }
 
     /// A consistent view of everything published.

@@ -40,7 +40,7 @@ const ENGINE: Crate = Crate {
         &["core.rs"],
         // Verbs: they look down on the core.
         &["checkpoint.rs", "inbox/", "query/", "replay.rs", "seal.rs"],
-        &["compaction/", "rewind.rs"],
+        &["compaction/", "fork_run.rs", "fork_run/", "rewind.rs"],
         &["heal.rs", "tail/", "verify/"],
         &["background.rs", "tail.rs", "verify.rs"],
         &["store.rs"],
@@ -60,7 +60,8 @@ const API: Crate = Crate {
         &["filter/", "run_name.rs"],
         &["experiment.rs"],
         &["local.rs", "local/"],
-        &["logged_model.rs", "registry.rs", "run.rs", "run/"],
+        &["audit.rs", "logged_model.rs", "registry.rs", "run.rs", "run/"],
+        &["promote.rs"],
         &["local_run.rs"],
         &["info.rs", "find/"],
         &["find.rs"],

@@ -7,7 +7,7 @@ use crate::info::{DatasetUse, ExperimentInfo, LoggedModelInfo, MetricInfo, Regis
 use crate::run::RunChange;
 use crate::{
     CompactOptions, CompactReport, DatasetInput, Ended, ExperimentId, ExperimentSpec, LoggedModelSpec, ModelId, Point,
-    RegisteredModelSpec, RunId, RunSpec, Stage, VersionSpec,
+    Promotion, RegisteredModelSpec, RegistryChange, Rollback, RunId, RunSpec, Stage, VersionSpec,
 };
 
 structs! {
@@ -34,6 +34,9 @@ structs! {
     HistoryPart { points, next }
     RunsSearch { experiments, filter, order_by, view, limit, after }
     RunsFound { runs, next }
+    Promotion { met, before, now }
+    RegistryChange { what, from, to }
+    Rollback { position, changes }
 }
 
 impl Put for CompactOptions {
