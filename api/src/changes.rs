@@ -256,7 +256,12 @@ impl Known {
                 self.say(line, "branch", Some(e.from.to_string()), e.branch.to_string());
             }
             Event::RunForked(e) => {
-                self.say(format!("forked from {} at step {}", e.parent, e.to_step), "forked_from", None, e.parent.to_string());
+                self.say(
+                    format!("forked from {} at step {}", e.parent, e.to_step),
+                    "forked_from",
+                    None,
+                    e.parent.to_string(),
+                );
             }
             Event::RunLeased(e) => self.set("process", format!("{} on {}", e.pid, e.host)),
             Event::ProjectLaunched(e) => {

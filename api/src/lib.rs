@@ -93,9 +93,9 @@ pub use runlode_engine::event::{DatasetInput, Event, LoggedModelStatus, RunStatu
 pub use runlode_engine::point::{Point, Stats};
 pub use runlode_engine::{
     AsOf, Batch, Branch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, EventRecord,
-    ExperimentId, Forked, HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId, PastView,
-    Positions, Receipt, RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs,
-    VerifyReport,
+    ExperimentId, Forked, HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId,
+    PastView, Positions, Receipt, RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock,
+    TimestampMs, VerifyReport,
 };
 
 /// The examples of README and guide, compiled.

@@ -11,8 +11,8 @@ use runlode_engine as engine;
 use runlode_engine::event::Event;
 use runlode_engine::event::payload::Decoded;
 use runlode_engine::{
-    Batch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, ExperimentId, Forked, Lsn, Missing, Positions,
-    Receipt, Result, Rewound, RunId, Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
+    Batch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, ExperimentId, Forked, Lsn, Missing,
+    Positions, Receipt, Result, Rewound, RunId, Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
 };
 
 use crate::ExperimentSpec;

@@ -7,12 +7,10 @@
 use runlode_engine::entity::{ModelVersionState, RegisteredModelState};
 use runlode_engine::event::payload::Decoded;
 use runlode_engine::event::{
-    AliasDeleted, AliasSet, ModelVersionStageChanged, ModelVersionTagDeleted, ModelVersionTagsSet, RegisteredModelTagsSet,
-    Stage,
+    AliasDeleted, AliasSet, ModelVersionStageChanged, ModelVersionTagDeleted, ModelVersionTagsSet,
+    RegisteredModelTagsSet, Stage,
 };
-use runlode_engine::{
-    AsOf, Batch, EntityKind, Error, Event, Lsn, PastView, RegisteredModelId, Result, Snapshot,
-};
+use runlode_engine::{AsOf, Batch, EntityKind, Error, Event, Lsn, PastView, RegisteredModelId, Result, Snapshot};
 
 use crate::registry::version_absent;
 use crate::{EntityKey, LocalStore};
@@ -244,7 +242,7 @@ impl LocalStore {
             let found = snapshot.model_version(model, version)?.filter(|found| !found.deleted);
             let found = found.ok_or_else(|| version_absent(name, version))?;
             let before = at_alias(state, alias);
-            if expected.is_some_and(|expected| expected != before.unwrap_or(0).into()) {
+            if expected.is_some_and(|expected| expected != u64::from(before.unwrap_or(0))) {
                 return Ok((Batch::new(), Promotion { met: false, before, now: before }));
             }
             let mut batch = Batch::new();
@@ -367,9 +365,9 @@ impl LocalStore {
                 }
                 Event::RegisteredModelTagsSet(set) => {
                     let tag = set.tags.iter().find(|(key, _)| key == ROLLBACK_TAG).map(|(_, value)| value.as_str());
-                    let position = tag.and_then(|tag| tag.strip_prefix("to position ")).map(|rest| {
-                        rest.split_once(':').map_or(rest, |(position, _)| position).parse::<u64>()
-                    });
+                    let position = tag
+                        .and_then(|tag| tag.strip_prefix("to position "))
+                        .map(|rest| rest.split_once(':').map_or(rest, |(position, _)| position).parse::<u64>());
                     done.position = position.and_then(std::result::Result::ok).unwrap_or_default();
                 }
                 _ => {}

@@ -189,9 +189,9 @@ const TOOLS: Crate = Crate {
     levels: &[
         &["artifacts.rs", "error.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
         &["disk.rs", "format.rs", "remote.rs"],
-        &["output.rs", "picture.rs", "sync_artifacts.rs"],
+        &["chart/", "output.rs", "picture.rs", "sync_artifacts.rs"],
         &["find.rs", "interrupt.rs", "list.rs"],
-        &["open.rs"],
+        &["moment.rs", "open.rs"],
         &["import/"],
         &["commands/"],
         &["demo/"],

@@ -81,7 +81,8 @@ impl Known {
         let mut frames_count = BLOCK_FRAMES;
         while let Some(frame) = frames.next_frame()? {
             if frames_count == BLOCK_FRAMES {
-                let none = Block { first: frame.lsn, last: frame.lsn, lsn_max: Lsn::ZERO, time_min: TimestampMs(i64::MAX) };
+                let none =
+                    Block { first: frame.lsn, last: frame.lsn, lsn_max: Lsn::ZERO, time_min: TimestampMs(i64::MAX) };
                 self.blocks.push(none);
                 frames_count = 0;
             }

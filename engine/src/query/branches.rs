@@ -98,9 +98,8 @@ impl Snapshot {
         parts: &mut Vec<Part>,
     ) {
         let key = |branch| self.core.pipeline.dictionary.find_key(&own_key(metric, branch));
-        parts.extend(
-            branches.filter_map(|(branch, step_last)| Some(Part { run, key: key(branch)?, step_last, up_to })),
-        );
+        parts
+            .extend(branches.filter_map(|(branch, step_last)| Some(Part { run, key: key(branch)?, step_last, up_to })));
     }
 
     /// Adds what a forked run shares with its parent, and with the runs that the parent was forked from.

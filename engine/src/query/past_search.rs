@@ -89,12 +89,8 @@ impl PastView<'_> {
             }
             rows.push((run, stats));
         }
-        let rows = rows.iter().map(|(run, stats)| RunRow {
-            run: run.id,
-            state: &run.state,
-            lifecycle: run.lifecycle,
-            stats,
-        });
+        let rows =
+            rows.iter().map(|(run, stats)| RunRow { run: run.id, state: &run.state, lifecycle: run.lifecycle, stats });
         search_rows(query, rows, self)
     }
 

@@ -1,16 +1,24 @@
 //! The commands, one file each.
 
+pub mod audit;
 pub mod bench;
 pub mod compact;
+pub mod compare;
+pub mod completions;
 pub mod demo;
+pub mod doctor;
+pub mod fork;
 pub mod history;
 pub mod import;
+pub mod inspect;
 mod launches;
 pub mod lineage;
 pub mod lists;
 mod liveness;
 pub mod models;
+pub mod pin;
 pub mod plot;
+pub mod promote;
 pub mod replay;
 pub mod rerun;
 pub mod rewind;
@@ -20,5 +28,6 @@ pub mod serve;
 pub mod show;
 pub mod sync;
 pub mod tail;
+pub mod top;
 pub mod ui;
 pub mod verify;
