@@ -255,6 +255,14 @@ impl Known {
                 let line = format!("branch: {} -> {}, from step {}", e.from, e.branch, e.to_step);
                 self.say(line, "branch", Some(e.from.to_string()), e.branch.to_string());
             }
+            Event::RunForked(e) => {
+                self.say(
+                    format!("forked from {} at step {}", e.parent, e.to_step),
+                    "forked_from",
+                    None,
+                    e.parent.to_string(),
+                );
+            }
             Event::RunLeased(e) => self.set("process", format!("{} on {}", e.pid, e.host)),
             Event::ProjectLaunched(e) => {
                 let line = format!("{} {} (attempt {})", e.uri, e.entry_point, e.attempt);

@@ -40,6 +40,7 @@
 //! ids, names, times, made before the append, so that a replay invents nothing), [`mlflow`] (MLflow's rules), [`sync`],
 //! [`shared`] (one store in several processes), `store` (the handle).
 
+pub mod audit;
 pub mod beneath;
 pub mod changes;
 pub mod cookbook;
@@ -55,6 +56,7 @@ mod local_run;
 mod logged_model;
 pub mod mlflow;
 mod os_user;
+mod promote;
 mod random;
 mod registry;
 mod run;
@@ -73,9 +75,10 @@ pub use local::{Call, LocalOptions, LocalStore};
 pub use local_run::LocalRun;
 pub use logged_model::LoggedModelSpec;
 pub use os_user::os_user;
+pub use promote::{OnlyIf, PIN_TAG, Promotion, RegistryChange, Rollback};
 pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
-pub use run::{Ended, RunSpec};
+pub use run::{Ended, FORK_TAG, RunSpec};
 pub use run_name::{TAG_RUN_NAME, run_name};
 pub use shared::raw::{RawEvent, RawStore, RawView};
 pub use shared::{Follower, Status};
@@ -92,9 +95,9 @@ pub use runlode_engine::event::{DatasetInput, Event, LoggedModelStatus, RunStatu
 pub use runlode_engine::point::{Point, Stats};
 pub use runlode_engine::{
     AsOf, Batch, Branch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, EventRecord,
-    ExperimentId, HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId, PastView,
-    Positions, Receipt, RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs,
-    VerifyReport,
+    ExperimentId, Forked, HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId,
+    PastView, Positions, Receipt, RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock,
+    TimestampMs, VerifyReport,
 };
 
 /// The examples of README and guide, compiled.

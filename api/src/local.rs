@@ -11,8 +11,8 @@ use runlode_engine as engine;
 use runlode_engine::event::Event;
 use runlode_engine::event::payload::Decoded;
 use runlode_engine::{
-    Batch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, ExperimentId, Lsn, Missing, Positions,
-    Receipt, Result, Rewound, RunId, Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
+    Batch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, ExperimentId, Forked, Lsn, Missing,
+    Positions, Receipt, Result, Rewound, RunId, Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
 };
 
 use crate::ExperimentSpec;
@@ -578,6 +578,11 @@ impl LocalStore {
         }
         let receipt = self.engine.append(self.of_call(batch), durability)?;
         if receipt.repeated { Err(Error::Repeated { lsn: receipt.lsn.0 }) } else { Ok(receipt) }
+    }
+
+    /// Appends a batch that creates `run`, as a fork of `parent`.
+    pub(crate) fn append_fork(&self, run: RunId, parent: RunId, to_step: i64, batch: Batch) -> Result<Forked> {
+        self.engine.fork_as(run, parent, to_step, self.of_call(self.with_author(batch)))
     }
 
     /// The batch with the call's key.

@@ -16,6 +16,11 @@ use crate::key;
 use crate::lease::Process;
 use crate::{EntityKey, Lifecycle, LocalStore, RunState, TAG_RUN_NAME, new_run_id, run_name};
 
+/// MLflow's tag for the run that a run belongs to.
+const PARENT_TAG: &str = "mlflow.parentRunId";
+/// The tag that says which run a run was forked from, and at which step.
+pub const FORK_TAG: &str = "runlode.fork";
+
 /// Attributes of a new run; all have defaults.
 ///
 /// ```
@@ -237,6 +242,37 @@ impl LocalStore {
     /// Creates a run; if it runs, it is `process`'s. Whether the experiment is there and active is the append's to say:
     /// it alone knows.
     pub(crate) fn begin_run(&self, experiment: ExperimentId, spec: RunSpec, process: Option<Process>) -> Result<RunId> {
+        let (id, batch) = self.new_run(experiment, spec, process)?;
+        self.append(batch, Durability::Sync)?;
+        Ok(id)
+    }
+
+    /// Creates a run in the parent's experiment, whose metrics begin with the parent's points up to a step. Tags say where
+    /// it comes from: `mlflow.parentRunId`, so that it is shown below its parent, and [`FORK_TAG`].
+    pub(crate) fn begin_fork(
+        &self,
+        parent: RunId,
+        to_step: i64,
+        mut spec: RunSpec,
+        process: Option<Process>,
+    ) -> Result<RunId> {
+        let state = self.run_state(parent)?;
+        for (key, value) in [(PARENT_TAG, parent.to_string()), (FORK_TAG, format!("{parent} at step {to_step}"))] {
+            if !spec.tags.iter().any(|(given, _)| given == key) {
+                spec.tags.push((key.to_owned(), value));
+            }
+        }
+        let named = spec.tags.iter().any(|(key, value)| key == TAG_RUN_NAME && !value.is_empty());
+        if spec.name.as_deref().unwrap_or_default().is_empty() && !named {
+            spec.name = Some(format!("{}-fork", state.name));
+        }
+        let (id, batch) = self.new_run(state.experiment, spec, process)?;
+        self.append_fork(id, parent, to_step, batch)?;
+        Ok(id)
+    }
+
+    /// The id of a new run, and the batch that creates it.
+    fn new_run(&self, experiment: ExperimentId, spec: RunSpec, process: Option<Process>) -> Result<(RunId, Batch)> {
         let given = given_name(spec.name.as_deref(), &spec.tags).map_err(|NamesDiffer { name, tag }| {
             let why = format!("the tag says `{tag}`, the name says `{name}`: give one of them, or the same");
             Error::invalid(TAG_RUN_NAME, why)
@@ -264,8 +300,7 @@ impl LocalStore {
         if let Some(process) = process.filter(|_| status == RunStatus::Running) {
             batch.push_event(process.lease(id, self.now().0));
         }
-        self.append(batch, Durability::Sync)?;
-        Ok(id)
+        Ok((id, batch))
     }
 
     /// Changes status, end and name of a run. One that runs again is leased to `process`.

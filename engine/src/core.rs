@@ -2,6 +2,8 @@
 
 mod chunk_rows;
 mod files;
+mod past_runs;
+mod times;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,6 +23,8 @@ use crate::storage::Storage;
 
 pub(crate) use chunk_rows::{IndexedChunk, chunk_rows, chunks_of, for_each_chunk, rows_of};
 pub(crate) use files::{SeriesFiles, file_row, series_number, series_path};
+pub(crate) use past_runs::{PastRun, PastRuns};
+pub(crate) use times::Times;
 
 /// The part of the memory budget for redb's cache: one in this many bytes.
 const INDEX_CACHE_PART: u64 = 8;
@@ -43,6 +47,11 @@ pub(crate) struct Core {
     pub(crate) directories: Directories,
     pub(crate) projections: Projections,
     /// Locked by checkpoint and seal, and by the first and last steps of a compaction, so that one runs at a time.
+    /// Which positions times mean.
+    pub(crate) times: Times,
+    /// The runs of the last search of the past.
+    pub(crate) past: PastRuns,
+    /// Locked by checkpoint, seal and compaction, so that one runs at a time.
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) keeping: Keeping,
     pub(crate) applied: AtomicU64,

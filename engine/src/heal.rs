@@ -195,6 +195,8 @@ impl Core {
             cache: SeriesCache::new(0),
             directories: Directories::new(memory_bytes),
             projections: Default::default(),
+            times: Default::default(),
+            past: Default::default(),
             upkeep: Mutex::new(Upkeep { generation, next_file, ..Upkeep::default() }),
             keeping: Default::default(),
             applied: 0.into(),

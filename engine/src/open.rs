@@ -264,6 +264,8 @@ fn open_once(options: Options) -> Result<Store> {
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
         directories: Directories::new(options.memory_bytes),
         projections: Default::default(),
+        times: Default::default(),
+        past: Default::default(),
         upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),
         keeping: Default::default(),
         applied: applied.0.into(),

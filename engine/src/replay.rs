@@ -15,7 +15,6 @@ use std::sync::Arc;
 use crate::core::Core;
 use crate::entity::{EntityKey, EntityState, Working, apply, touches};
 use crate::error::{Error, Result};
-use crate::event::Event;
 use crate::event::batch::{Origin, SectionKind, definitions, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection, row_values};
@@ -253,10 +252,10 @@ impl<'a> Replayer<'a> {
                             Decoded::Known(event) => {
                                 let applied = apply(&event, lsn, working)?;
                                 self.core.pipeline.writers.note(&event, lsn);
-                                if let (Event::RunRewound(rewound), false) = (&event, applied.ignored)
-                                    && let Some(run) = self.run_hot(rewound.run, working)?
+                                if let (Some((id, branch, kept)), false) = (event.begun_branch(), applied.ignored)
+                                    && let Some(run) = self.run_hot(id, working)?
                                 {
-                                    self.core.pipeline.keep_series(&run, rewound, lsn);
+                                    self.core.pipeline.keep_series(&run, branch, kept, lsn);
                                 }
                                 self.report.events_count += 1;
                                 self.report.ignored_count += u64::from(applied.ignored);

@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::fork;
+use crate::fork_run::Forked;
 use crate::hot::dictionary::Reservation;
 use crate::id::{KeyId, Lsn, Peer, RunId, StoreId, WriterId};
 use crate::inbox::{MergeReport, StoreInboxes};
@@ -405,6 +406,18 @@ impl Store {
         // Points acknowledged so far belong to the branch that ends now.
         self.merge_inboxes()?;
         self.core().rewind(run, to_step, batch)
+    }
+
+    /// Appends a batch that creates `run`, as a fork of `parent`: its metrics begin with the parent's points up to a step,
+    /// as they are now, without a copy. The parent and the fork go on independently.
+    ///
+    /// # Errors
+    /// `NotFound`, `Purged` for the parent; `Invalid` if the batch does not create the run; those of
+    /// [`Store::append`]; `Repeated` if the idempotency key is known. Nothing is appended then.
+    pub fn fork_as(&self, run: RunId, parent: RunId, to_step: i64, batch: Batch) -> Result<Forked> {
+        // Points acknowledged so far belong to the parent as it is now.
+        self.merge_inboxes()?;
+        self.core().fork_run(run, parent, to_step, batch)
     }
 
     /// A consistent view of everything published.

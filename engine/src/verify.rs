@@ -32,10 +32,10 @@ use crate::compaction::install::Summed;
 use crate::core::{Core, IndexedChunk, for_each_chunk, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, States, Working, apply, touches};
 use crate::error::{Error, Result};
+use crate::event::KeptSeries;
 use crate::event::batch::{Definition, NoteKind, Origin, SectionKind, definitions, read_clock, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
-use crate::event::{Event, RunRewound};
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, Peer, RunId, SeriesId};
 use crate::inbox::StoreInboxes;
 use crate::index::{Index, IndexRead, Judged};
@@ -342,11 +342,11 @@ impl Verifier<'_> {
     }
 
     /// The part that a branch continues has statistics but no points.
-    fn keep(&mut self, rewound: &RunRewound) {
-        for kept in &rewound.kept {
+    fn keep(&mut self, run: RunId, branch: u32, of_series: &[KeptSeries]) {
+        for kept in of_series {
             // A key that the log does not define is noticed when the dictionary is compared.
-            if let Some(key) = self.core.pipeline.dictionary.find_key(&kept_key(&kept.key, rewound.branch)) {
-                self.sums.entry(SeriesId { run: rewound.run, key }).or_default().all = Some(kept.stats());
+            if let Some(key) = self.core.pipeline.dictionary.find_key(&kept_key(&kept.key, branch)) {
+                self.sums.entry(SeriesId { run, key }).or_default().all = Some(kept.stats());
             }
         }
     }
@@ -409,8 +409,8 @@ impl Verifier<'_> {
                         Decoded::Known(event) => {
                             let applied = apply(&event, lsn, working)?;
                             self.report.events_count += 1;
-                            if let (Event::RunRewound(rewound), false) = (&event, applied.ignored) {
-                                self.keep(rewound);
+                            if let (Some((run, branch, kept)), false) = (event.begun_branch(), applied.ignored) {
+                                self.keep(run, branch, kept);
                             }
                             for key in touches(&event) {
                                 self.events.entry(key).or_default().push((lsn, index));

@@ -110,6 +110,12 @@ pub(crate) fn run<'m>(
         object.insert("silent".to_owned(), json!(true));
         object.insert("last_seen_ms".to_owned(), json!(since_ms));
     }
+    if let (Some(forked), Some(first)) = (&state.forked, state.rewinds.first()) {
+        let from = json!({
+            "run_id": forked.run.to_string(), "step": first.to_step, "branch": forked.branch, "position": forked.up_to.0,
+        });
+        object.insert("forked_from".to_owned(), from);
+    }
     if !state.rewinds.is_empty() {
         let branch = |(number, rewind): (u32, &Rewind)| {
             json!({

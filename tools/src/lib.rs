@@ -9,6 +9,7 @@
 //! - If the reader of the output goes away (`| head`), the command ends quietly.
 
 mod artifacts;
+mod chart;
 pub mod commands;
 pub mod demo;
 mod disk;
@@ -21,6 +22,7 @@ mod json;
 mod keeper;
 mod list;
 mod measure;
+mod moment;
 mod open;
 mod output;
 mod picture;
@@ -29,9 +31,10 @@ mod remote;
 mod sync_artifacts;
 pub mod workload;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use error::{Error, Result};
 pub use output::Answer;
@@ -77,8 +80,16 @@ enum Command {
     Show(commands::show::Show),
     /// List the changes of an entity: who changed what, when, old and new value
     History(commands::history::History),
-    /// Draw a metric in the terminal
+    /// Draw metrics of runs, in the terminal or as SVG or PNG
     Plot(commands::plot::Plot),
+    /// Compare runs: what differs comes first
+    Compare(commands::compare::Compare),
+    /// Watch the runs that are running: progress, rates, last values
+    Top(commands::top::Top),
+    /// Print what a file of a store contains
+    Inspect(commands::inspect::Inspect),
+    /// Look for what is wrong, and say the next command
+    Doctor(commands::doctor::Doctor),
     /// Check every byte, and that the indexes match the log
     Verify(commands::verify::Verify),
     /// Build a second store by replaying the log, up to any position
@@ -97,18 +108,58 @@ enum Command {
     Backup(commands::backup::Backup),
     /// Rewind a run to a step; later points stay readable as a dead branch
     Rewind(commands::rewind::Rewind),
+    /// Make a run that continues another one's curves from a step, without a copy
+    Fork(commands::fork::Fork),
+    /// Move an alias to a version, only if it is where you expect it
+    Promote(commands::promote::Promote),
+    /// Give a registered model the aliases and stages of an earlier moment
+    Rollback(commands::promote::Rollback),
+    /// Keep a run or a version from being collected
+    Pin(commands::pin::Pin),
+    /// Undo a pin
+    Unpin(commands::pin::Unpin),
+    /// Prove that the registry and deletions were not changed behind your back
+    Audit(commands::audit::Audit),
     /// Print events from any position on, then follow new ones
     Tail(commands::tail::Tail),
     /// Measure ingestion and queries in a scratch folder
     Bench(commands::bench::Bench),
+    /// Print the completion script of a shell
+    Completions(commands::completions::Completions),
+    /// Write a manual page for each command
+    Man(commands::completions::Man),
     #[command(name = "demo-writer", hide = true)]
     DemoWriter(demo::writer::DemoWriter),
+}
+
+/// The arguments of this process. `--if-ALIAS VERSION` of `promote` is `--if ALIAS=VERSION`: an alias may have any name.
+fn arguments() -> Vec<OsString> {
+    let mut given = std::env::args_os();
+    let mut out: Vec<OsString> = given.by_ref().take(1).collect();
+    let mut promotes = false;
+    while let Some(argument) = given.next() {
+        let text = argument.to_string_lossy().into_owned();
+        match text.strip_prefix("--if-").filter(|alias| promotes && !alias.is_empty()) {
+            Some(condition) => {
+                let (alias, version) = match condition.split_once('=') {
+                    Some((alias, version)) => (alias.to_owned(), version.to_owned()),
+                    None => (condition.to_owned(), given.next().unwrap_or_default().to_string_lossy().into_owned()),
+                };
+                out.extend(["--if".into(), format!("{alias}={version}").into()]);
+            }
+            None => {
+                promotes |= text == "promote";
+                out.push(argument);
+            }
+        }
+    }
+    out
 }
 
 /// Prints what is wrong with the arguments. An argument may be a name that another user stored, so the message is made
 /// again from the harmless form of each argument.
 fn wrong_call(error: clap::Error) -> clap::Error {
-    let shown = std::env::args_os().map(|argument| format::shown(&argument.to_string_lossy()).into_owned());
+    let shown = arguments().into_iter().map(|argument| format::shown(&argument.to_string_lossy()).into_owned());
     Cli::try_parse_from(shown).err().unwrap_or(error)
 }
 
@@ -142,6 +193,18 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
         Command::Rewind(command) => command.run(output),
         Command::Tail(command) => command.run(output),
         Command::Bench(command) => command.run(output),
+        Command::Compare(command) => command.run(output),
+        Command::Top(command) => command.run(output),
+        Command::Inspect(command) => command.run(output),
+        Command::Doctor(command) => command.run(output),
+        Command::Fork(command) => command.run(output),
+        Command::Promote(command) => command.run(output),
+        Command::Rollback(command) => command.run(output),
+        Command::Pin(command) => command.run(output),
+        Command::Unpin(command) => command.run(output),
+        Command::Audit(command) => command.run(output),
+        Command::Completions(command) => command.run(Cli::command(), output),
+        Command::Man(command) => command.run(Cli::command(), output),
         Command::DemoWriter(command) => command.run(output),
     }
 }
@@ -150,7 +213,7 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
 #[must_use]
 pub fn run() -> ExitCode {
     runlode::engine::fork::ignore_size_limit_signal();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
         // Help and version texts contain only our own text.
         Err(error) if !error.use_stderr() => error.exit(),
@@ -168,7 +231,7 @@ pub fn run() -> ExitCode {
         if !matches!(result, Err(Error::Store(runlode::Error::IndexChanged))) || !output.forget() {
             break;
         }
-        let Ok(cli) = Cli::try_parse() else { break };
+        let Ok(cli) = Cli::try_parse_from(arguments()) else { break };
         result = run_command(cli.command, &mut output);
     }
     interrupt::wait_if_interrupted();

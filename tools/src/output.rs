@@ -131,6 +131,11 @@ impl Output {
         self.flush()
     }
 
+    /// Prints a line of our own text, for a program that reads it: nothing of a store is in it.
+    pub(crate) fn own_line(&mut self, line: &str) -> Result<()> {
+        self.print(line)
+    }
+
     /// Prints a line of CSV. A file gets it as it is; on a terminal it is made harmless.
     pub(crate) fn raw_line(&mut self, line: &str) -> Result<()> {
         if self.is_terminal {
@@ -147,6 +152,11 @@ impl Output {
         }
         let json = if self.is_terminal { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
         self.print(&format::shown_json(&json?))
+    }
+
+    /// Prints a JSON document in one line, one of many.
+    pub(crate) fn document_row(&mut self, value: &impl Serialize) -> Result<()> {
+        self.print(&format::shown_json(&serde_json::to_string(value)?))
     }
 
     /// Prints a JSON document in one line and sends it at once.

@@ -26,9 +26,7 @@ use crate::mlflow::entity::Tag;
 use crate::mlflow::{MetricColumns, Mlflow, Rewound};
 use crate::run::RunChange;
 use crate::{
-    Batch, CompactOptions, CompactReport, DatasetInput, Durability, Ended, Error, Event, ExperimentId, ExperimentSpec,
-    GcOptions, GcPlan, GcReport, Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId,
-    RegisteredModelSpec, Result, RunId, RunSpec, RunStatus, Stage, VersionSpec,
+    AsOf, Batch, CompactOptions, CompactReport, DatasetInput, Durability, Ended, Error, Event, ExperimentId, ExperimentSpec, GcOptions, GcPlan, GcReport, Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId, Promotion, RegisteredModelSpec, Result, Rollback, RunId, RunSpec, RunStatus, Stage, VersionSpec,
 };
 
 /// The first number of a typed call.
@@ -89,6 +87,10 @@ impl Answers<'_> {
 
     fn make_run(&self, experiment: ExperimentId, spec: &RunSpec) -> Result<RunId> {
         self.begin_run(experiment, spec.clone(), self.process())
+    }
+
+    fn fork_run(&self, parent: RunId, to_step: i64, spec: &RunSpec) -> Result<RunId> {
+        self.begin_fork(parent, to_step, spec.clone(), self.process())
     }
 
     fn change_run(&self, run: RunId, change: &RunChange) -> Result<()> {
@@ -265,6 +267,18 @@ impl Again for GcReport {
 impl Again for Ended {
     fn again(_store: &LocalStore, lsn: Lsn) -> Result<Self> {
         Ok(Self::Now(lsn))
+    }
+}
+
+impl Again for Promotion {
+    fn again(store: &LocalStore, lsn: Lsn) -> Result<Self> {
+        store.promoted_at(lsn)
+    }
+}
+
+impl Again for Rollback {
+    fn again(store: &LocalStore, lsn: Lsn) -> Result<Self> {
+        store.rolled_back_at(lsn)
     }
 }
 
@@ -447,6 +461,7 @@ calls! {
     run 135 history(run: RunId, key: &str, first: i64, last: i64, after: &[u8], limit: u64) -> HistoryPart;
     run 136 metric_info(run: RunId, key: &str) -> Option<MetricInfo>;
     run 138 liveness(run: RunId) -> Liveness;
+    write 139 fork_run(parent: RunId, to_step: i64, spec: &RunSpec) -> RunId;
     read 137 search_runs(search: &RunsSearch) -> RunsFound;
 
     // Keys, states, events and batches as bytes of the engine: see [`super::raw`].
@@ -486,6 +501,8 @@ calls! {
     registry 156 set_version_tags(name: &str, version: u32, tags: &[Tag]) -> ();
     registry 157 delete_version_tag(name: &str, version: u32, key: &str) -> ();
     registry 158 delete_version(name: &str, version: u32) -> ();
+    registry 159 promote_if(name: &str, version: u32, alias: &str, expected: Option<u64>, reason: Option<&str>) -> Promotion;
+    registry 170 roll_back(name: &str, to: AsOf, reason: Option<&str>, plan: bool) -> Rollback;
 
     experiment 160 make_logged_model(experiment: ExperimentId, spec: &LoggedModelSpec) -> ModelId;
     read 161 logged_model_info(model: ModelId) -> LoggedModelInfo;

@@ -6,9 +6,7 @@ use crate::engine::varint::Bytes;
 use crate::info::{DatasetUse, ExperimentInfo, LoggedModelInfo, MetricInfo, RegisteredModelInfo, RunInfo, VersionInfo};
 use crate::run::RunChange;
 use crate::{
-    CompactOptions, CompactReport, DatasetInput, Ended, ExperimentId, ExperimentSpec, GcItem, GcKept, GcKind,
-    GcOptions, GcPlan, GcReport, LoggedModelSpec, ModelId, Point, RegisteredModelSpec, RunId, RunSpec, Stage,
-    VersionSpec,
+    CompactOptions, CompactReport, DatasetInput, Ended, ExperimentId, ExperimentSpec, GcItem, GcKept, GcKind, GcOptions, GcPlan, GcReport, LoggedModelSpec, ModelId, Point, Promotion, RegisteredModelSpec, RegistryChange, Rollback, RunId, RunSpec, Stage, VersionSpec,
 };
 
 structs! {
@@ -35,6 +33,9 @@ structs! {
     HistoryPart { points, next }
     RunsSearch { experiments, filter, order_by, view, limit, after }
     RunsFound { runs, next }
+    Promotion { met, before, now }
+    RegistryChange { what, from, to }
+    Rollback { position, changes }
 }
 
 structs! {

@@ -3,7 +3,7 @@
 use super::owned;
 use crate::info::{RegisteredModelInfo, VersionInfo};
 use crate::shared::{Asks, Shared};
-use crate::{Result, Stage, VersionSpec};
+use crate::{AsOf, OnlyIf, Promotion, Result, Rollback, Stage, VersionSpec};
 
 /// A registered model of a store, by its name. Cloning is cheap. Changes are refused in an offline process, with
 /// [`Error::Unsupported`](crate::Error::Unsupported).
@@ -155,6 +155,70 @@ impl RegisteredModel {
     /// ```
     pub fn set_alias(&self, alias: &str, version: u32) -> Result<()> {
         self.shared.set_alias(&self.name, alias, version)
+    }
+
+    /// Moves an alias to a version, if the alias is where `only_if` says; the reason becomes a tag of the version,
+    /// `runlode.promote.ALIAS`. One atomic step: of two callers who expect the same version, one succeeds.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid);
+    /// [`Error::Unsupported`](crate::Error::Unsupported) in an offline process.
+    ///
+    /// ```
+    /// use runlode::{OnlyIf, VersionSpec};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(VersionSpec::from_source("s3://models/a"))?;
+    /// assert!(fraud.promote(version, "champion", OnlyIf::Unset, Some("CR-1182"))?.met);
+    /// assert_eq!(fraud.version(version)?.tags, [("runlode.promote.champion".to_owned(), "CR-1182".to_owned())]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn promote(&self, version: u32, alias: &str, only_if: OnlyIf, reason: Option<&str>) -> Result<Promotion> {
+        self.shared.promote_if(&self.name, version, alias, only_if.number(), reason)
+    }
+
+    /// Gives the model the aliases and the stages of its versions that it had at a moment; the reason becomes its tag
+    /// `runlode.rollback`. Descriptions, other tags and versions stay: versions made since are archived if they were in
+    /// use. One atomic step.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) if the model did not exist then; [`Error::Invalid`](crate::Error::Invalid)
+    /// if an alias named a version that was deleted since.
+    ///
+    /// ```
+    /// use runlode::{AsOf, VersionSpec};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(VersionSpec::from_source("s3://models/a"))?;
+    /// let before = store.mlflow().positions()?.published;
+    /// fraud.set_alias("champion", version)?;
+    /// fraud.roll_back(AsOf::Position(before), Some("it was slow"))?;
+    /// assert!(fraud.info()?.aliases.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn roll_back(&self, to: AsOf, reason: Option<&str>) -> Result<Rollback> {
+        self.shared.roll_back(&self.name, to, reason, false)
+    }
+
+    /// What [`RegisteredModel::roll_back`] would do; changes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// let now = store.mlflow().positions()?.published;
+    /// assert!(fraud.plan_roll_back(runlode::AsOf::Position(now))?.changes.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn plan_roll_back(&self, to: AsOf) -> Result<Rollback> {
+        self.shared.roll_back(&self.name, to, None, true)
     }
 
     /// Deletes an alias; a missing one is fine.

@@ -7,7 +7,7 @@ use crate::key;
 use crate::mlflow::{Liveness, Rewound};
 use crate::run::RunChange;
 use crate::shared::{Asks, Logger, Shared};
-use crate::{DatasetInput, Durability, Ended, KeyId, ModelId, Point, Result, RunId, RunStatus, TimestampMs};
+use crate::{DatasetInput, Durability, Ended, KeyId, ModelId, Point, Result, RunId, RunSpec, RunStatus, TimestampMs};
 
 /// A run of a store. Cloning is cheap; clones may log from many threads.
 ///
@@ -403,6 +403,34 @@ impl Run {
     /// ```
     pub fn lease(&self) -> Result<()> {
         self.shared.take_run(self.id)
+    }
+
+    /// Creates a run whose metrics begin with this run's points up to a step, as they are now, without a copy; both go on
+    /// independently. It is in the same experiment, and has the tags `mlflow.parentRunId` and `runlode.fork`. Params are
+    /// not taken over: its own may differ.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`](crate::Error::Deleted) for the experiment; as
+    /// [`Experiment::create_run`](crate::Experiment::create_run).
+    ///
+    /// ```
+    /// use runlode::{RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let run = Store::open(&path)?.experiment("digits")?.create_run(RunSpec::new())?;
+    /// for step in 0..1000 {
+    ///     run.log_metrics(step, &[("loss", 1.0)])?;
+    /// }
+    /// let fork = run.fork(899, RunSpec::named("lower-lr"))?;
+    /// fork.log_metrics(900, &[("loss", 0.5)])?;
+    /// assert_eq!(fork.latest("loss")?.expect("shared").count, 901);
+    /// assert_eq!(run.latest("loss")?.expect("logged above").count, 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fork(&self, at_step: i64, spec: RunSpec) -> Result<Self> {
+        let id = self.shared.fork_run(self.id, at_step, &spec)?;
+        Ok(Self::new(self.shared.clone(), id))
     }
 
     /// Rewinds the run, to resume it from the checkpoint of a step: points with a greater step are hidden, and points

@@ -22,7 +22,7 @@ use crate::engine::entity::{EntityKey, EntityState};
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::event::{
     ExperimentTagsSet, LoggedModelTagsSet, ModelVersionCreated, ModelVersionTagsSet, RegisteredModelTagsSet,
-    RunDeleted, RunTagsSet, RunUpdated,
+    RunDeleted, RunForked, RunTagsSet, RunUpdated,
 };
 use crate::{Error, Event, ExperimentId, Lifecycle, Result, RunId, Snapshot, Stage};
 
@@ -52,6 +52,16 @@ pub(super) fn rewind_of(batch: &SyncBatch) -> Result<Option<(RunId, i64)>> {
     for event in &batch.events {
         if let Decoded::Known(Event::RunRewound(rewound)) = event_of(&event.bytes)? {
             return Ok(Some((rewound.run, rewound.to_step)));
+        }
+    }
+    Ok(None)
+}
+
+/// The fork that a batch makes: it is repeated in this store, with the parent's points that are here.
+pub(super) fn fork_of(batch: &SyncBatch) -> Result<Option<RunForked>> {
+    for event in &batch.events {
+        if let Decoded::Known(Event::RunForked(forked)) = event_of(&event.bytes)? {
+            return Ok(Some(forked));
         }
     }
     Ok(None)
@@ -222,7 +232,8 @@ impl<'a> Decider<'a> {
             | Event::StoreCopied(_)
             | Event::SourceForgotten(_)
             | Event::GarbageCollected(_)
-            | Event::RunRewound(_) => return Ok(()),
+            | Event::RunRewound(_)
+            | Event::RunForked(_) => return Ok(()),
             event => event,
         };
         self.set(sent, event)

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::chunk::{Chunk, SyncBatch, SyncPoints, Version};
-use super::decide::{Decided, Decider, Taken, rewind_of};
+use super::decide::{Decided, Decider, Taken, fork_of, rewind_of};
 use super::experiments::Experiments;
 use super::fields::entity_of;
 use super::lines::REPEAT_TAG;
@@ -17,7 +17,7 @@ use super::values::last_of;
 use super::versions::Histories;
 use crate::engine::entity::EntityKey;
 use crate::engine::event::batch::{NoteKind, StoreNote};
-use crate::engine::event::{RunPurged, SourceForgotten};
+use crate::engine::event::{RunForked, RunPurged, SourceForgotten};
 use crate::engine::{LookUp, StoreId};
 use crate::experiment::IMPORT_ACTOR;
 use crate::{
@@ -253,6 +253,7 @@ impl Target {
         if let Some((run, to_step)) = rewind_of(batch)? {
             return self.rewind(batch, run, to_step, report);
         }
+        let fork = fork_of(batch)?;
         let mut refused = 0;
         loop {
             let snapshot = self.store.snapshot()?;
@@ -266,9 +267,17 @@ impl Target {
                 self.leave_out(batch, &mut decided)?;
             }
             let points = self.points(&snapshot, batch, with, &mut decided)?;
-            match self.store.append(self.whole(&snapshot, batch, &decided, &points, with)?, Durability::Buffered) {
-                Ok(receipt) => {
-                    self.remember(&snapshot, batch, &decided, receipt.lsn)?;
+            let whole = self.whole(&snapshot, batch, &decided, &points, with)?;
+            let appended = match self.fork_here(&snapshot, batch, fork.as_ref(), &mut decided)? {
+                Some(fork) => {
+                    let forked = self.store.engine().fork_as(fork.run, fork.parent, fork.to_step, whole);
+                    forked.map(|forked| forked.lsn)
+                }
+                None => self.store.append(whole, Durability::Buffered).map(|receipt| receipt.lsn),
+            };
+            match appended {
+                Ok(lsn) => {
+                    self.remember(&snapshot, batch, &decided, lsn)?;
                     self.to_repeat.append(&mut decided.again);
                     self.resume()?;
                     decided.report.batches_count += 1;
@@ -430,6 +439,28 @@ impl Target {
             decided.report.problem(batch.last, format!("{what}; {help}"));
             decided.events.push(Taken { event: RunPurged { run }.into(), stamp: batch.time_ms, replaced: None });
         }
+    }
+
+    /// The fork to repeat in this store, if its run is created here now: the event itself holds statistics and a position of
+    /// the source.
+    fn fork_here<'f>(
+        &self,
+        snapshot: &Snapshot,
+        batch: &SyncBatch,
+        fork: Option<&'f RunForked>,
+        decided: &mut Decided,
+    ) -> Result<Option<&'f RunForked>> {
+        let creates = |fork: &&RunForked| {
+            let is_it = |taken: &Taken| matches!(&taken.event, Event::RunCreated(created) if created.run == fork.run);
+            decided.events.iter().any(is_it)
+        };
+        let Some(fork) = fork.filter(creates) else { return Ok(None) };
+        if snapshot.run(fork.parent)?.is_some_and(|parent| parent.lifecycle != Lifecycle::Purged) {
+            return Ok(Some(fork));
+        }
+        let what = format!("run {} continues run {} up to step {}", fork.run, fork.parent, fork.to_step);
+        decided.report.problem(batch.last, format!("{what}, which is not here: it has its own points only"));
+        Ok(None)
     }
 
     /// Repeats a rewind in this store, because the event itself holds statistics of the source's points.

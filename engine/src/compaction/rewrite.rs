@@ -88,11 +88,14 @@ impl Rules<'_> {
             E::ArtifactLogged(e) => e.run,
             E::ProjectLaunched(e) => e.run,
             E::RunRewound(e) => e.run,
+            E::RunForked(e) => e.run,
             E::RunLeased(e) => e.run,
             _ => return Ok(Fate::Stays),
         };
         let Some(&experiment) = self.purged.get(&run) else { return Ok(Fate::Stays) };
         match event {
+            // That a run was deleted, when and by whom, is part of what an audit proves.
+            E::RunDeleted(_) | E::RunRestored(_) => Ok(Fate::Stays),
             E::RunCreated(_) => Ok(Fate::Becomes(Box::new(emptied(run, experiment).into()))),
             E::RunInputsLogged(inputs) => {
                 let mut datasets = Vec::new();

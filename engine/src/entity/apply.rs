@@ -58,6 +58,7 @@ fn purged_stub(run: &RunState, lsn: Lsn) -> RunState {
         artifacts: Vec::new(),
         launches: 0,
         rewinds: Vec::new(),
+        forked: None,
         lease: None,
         created: run.created,
         last: lsn,
@@ -92,6 +93,7 @@ pub fn touches(event: &Event) -> Vec<EntityKey> {
         E::ArtifactLogged(e) => vec![K::Run(e.run)],
         E::ProjectLaunched(e) => vec![K::Run(e.run)],
         E::RunRewound(e) => vec![K::Run(e.run)],
+        E::RunForked(e) => vec![K::Run(e.run)],
         E::RunLeased(e) => vec![K::Run(e.run)],
         E::LoggedModelCreated(e) => vec![K::LoggedModel(e.model)],
         E::LoggedModelFinalized(e) => vec![K::LoggedModel(e.model)],
@@ -160,6 +162,7 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
                 artifacts: Vec::new(),
                 launches: 0,
                 rewinds: Vec::new(),
+                forked: None,
                 lease: None,
                 created: lsn,
                 last: lsn,
@@ -211,6 +214,16 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
             }
             let rewind = Rewind { from: e.from, to_step: e.to_step, lsn, at_ms: e.at_ms };
             change_run(e.run, lsn, working, |run| run.rewinds.push(rewind))
+        }
+        E::RunForked(e) => {
+            if !working.run(e.run)?.is_some_and(|run| run.branch() == 0) {
+                return Applied::ignored();
+            }
+            let rewind = Rewind { from: 0, to_step: e.to_step, lsn, at_ms: e.at_ms };
+            change_run(e.run, lsn, working, |run| {
+                run.rewinds.push(rewind);
+                run.forked = Some(ForkedFrom { run: e.parent, branch: e.parent_branch, up_to: Lsn(e.up_to) });
+            })
         }
         E::RunLeased(e) => change_run(e.run, lsn, working, |run| {
             run.lease = Some(Lease {

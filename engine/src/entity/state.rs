@@ -121,6 +121,17 @@ pub struct Rewind {
     pub at_ms: i64,
 }
 
+/// The run that another one continues; see [`crate::branch`]. How far, says the first of its rewinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ForkedFrom {
+    /// The parent.
+    pub run: RunId,
+    /// The branch of the parent that is continued.
+    pub branch: u32,
+    /// Points of the parent above this position are not shared.
+    pub up_to: Lsn,
+}
+
 /// A process that logs to a run.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct Lease {
@@ -176,6 +187,8 @@ pub struct RunState {
     /// Rewinds, in order: the n-th one began branch n. The branch of the last one is live; without rewinds, branch 0
     /// is.
     pub rewinds: Vec<Rewind>,
+    /// The run that it was forked from. Its branch 0 is then empty, and branch 1 continues the parent.
+    pub forked: Option<ForkedFrom>,
     /// The process that logs to it, or the last one that did.
     pub lease: Option<Lease>,
     /// Position of its creation.
@@ -192,6 +205,12 @@ impl From<&ArchivedRewind> for Rewind {
             lsn: Lsn(row.lsn.0.to_native()),
             at_ms: row.at_ms.to_native(),
         }
+    }
+}
+
+impl From<&ArchivedForkedFrom> for ForkedFrom {
+    fn from(row: &ArchivedForkedFrom) -> Self {
+        Self { run: RunId(row.run.0), branch: row.branch.to_native(), up_to: Lsn(row.up_to.0.to_native()) }
     }
 }
 

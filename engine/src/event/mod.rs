@@ -249,6 +249,24 @@ events! {
         /// When, Unix ms.
         at_ms: i64,
     }
+    /// A run continues another one: its curves begin with those of the parent up to a step. No point is copied. See
+    /// [`crate::branch`].
+    23 RunForked {
+        /// The run, which has no points yet; its branch 1 begins.
+        run: RunId,
+        /// The run that it continues.
+        parent: RunId,
+        /// The branch of the parent that it continues.
+        parent_branch: u32,
+        /// Points of the parent above this position are not in it.
+        up_to: u64,
+        /// Points of the parent with a greater step are not in it.
+        to_step: i64,
+        /// When, Unix ms.
+        at_ms: i64,
+        /// Statistics of what it continues, one for each metric with points there, by key.
+        kept: Vec<KeptSeries>,
+    }
     /// A logged model was created.
     30 LoggedModelCreated {
         /// Its id.
@@ -548,6 +566,15 @@ events! {
 }
 
 impl Event {
+    /// The run and branch that this event begins, with the statistics of what the branch continues.
+    pub(crate) fn begun_branch(&self) -> Option<(RunId, u32, &[KeptSeries])> {
+        match self {
+            Self::RunRewound(event) => Some((event.run, event.branch, &event.kept)),
+            Self::RunForked(event) => Some((event.run, 1, &event.kept)),
+            _ => None,
+        }
+    }
+
     /// Whether it may change which runs accept points: deletes, restores and purges.
     pub(crate) fn changes_lifecycle(&self) -> bool {
         matches!(

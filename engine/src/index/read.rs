@@ -14,7 +14,7 @@ use super::keys;
 use super::rows;
 use super::stats_page;
 use super::tables::*;
-use crate::entity::{ArchivedRunState, EntityKey, EntityState, Rewind};
+use crate::entity::{ArchivedRunState, EntityKey, EntityState, ForkedFrom, Rewind};
 use crate::error::Result;
 use crate::id::{ExperimentId, KeyId, Lsn, ModelId, Peer, RegisteredModelId, RunId, SeriesId};
 use crate::point::Stats;
@@ -175,12 +175,13 @@ impl IndexRead {
         row.map(|row| rows::read_entity(key, row.value())).transpose()
     }
 
-    /// The rewinds of a run, in order; empty if there is no such run.
-    pub fn rewinds(&self, run: RunId) -> Result<Vec<Rewind>> {
+    /// The rewinds of a run, in order, and the run that it was forked from; nothing if there is no such run.
+    pub fn lineage(&self, run: RunId) -> Result<(Vec<Rewind>, Option<ForkedFrom>)> {
         let row = self.entities.get(keys::entity(&EntityKey::Run(run)).as_slice()).or_error(self)?;
-        let Some(row) = row else { return Ok(Vec::new()) };
+        let Some(row) = row else { return Ok((Vec::new(), None)) };
         let run = rows::access_run(row.value())?;
-        Ok(run.rewinds.iter().map(Rewind::from).collect())
+        let forked = run.forked.as_ref().map(ForkedFrom::from);
+        Ok((run.rewinds.iter().map(Rewind::from).collect(), forked))
     }
 
     /// Entities whose keys lie in a range, in key order.

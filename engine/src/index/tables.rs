@@ -32,7 +32,7 @@
 use redb::TableDefinition;
 
 /// Version of these tables. An index of another version is rebuilt, never migrated.
-pub const SCHEMA: u32 = 6;
+pub const SCHEMA: u32 = 7;
 
 /// Bytes of a row or key of any length.
 pub(super) type Any = &'static [u8];

@@ -31,9 +31,10 @@ impl Pipeline {
         if batch.is_empty() && batch.origin.merged.is_none() && batch.origin.store.is_none() {
             return Err(Error::invalid("batch", "it is empty; append at least one event or point").into());
         }
-        if batch.events.iter().any(|event| matches!(event, Event::RunRewound(_))) {
-            // A rewind's statistics hold only while the run is held: see `crate::rewind`.
-            return Err(Error::invalid("batch", "a run is rewound by `Store::rewind`, not by an event").into());
+        if batch.events.iter().any(|event| event.begun_branch().is_some()) {
+            // Their statistics must be those of the store: see `crate::rewind` and `crate::fork_run`.
+            let why = "a run is rewound by `Store::rewind` and forked by `Store::fork_as`, not by an event";
+            return Err(Error::invalid("batch", why).into());
         }
         self.prepare_any(batch, look_up)
     }
@@ -139,13 +140,13 @@ impl Pipeline {
     /// Defines the keys of the series that a new branch continues, and always one key that marks a store with branches.
     fn define_kept(&self, batch: &Batch, prepared: &mut Prepared) -> Result<()> {
         for event in &batch.events {
-            let Event::RunRewound(rewound) = event else { continue };
-            let mut keys = Vec::with_capacity(2 * rewound.kept.len() + 1);
-            for kept in &rewound.kept {
+            let Some((_, branch, of_series)) = event.begun_branch() else { continue };
+            let mut keys = Vec::with_capacity(2 * of_series.len() + 1);
+            for kept in of_series {
                 keys.push(self.metric_key(&kept.key)?);
-                keys.push(self.dictionary.key(&kept_key(&kept.key, rewound.branch)));
+                keys.push(self.dictionary.key(&kept_key(&kept.key, branch)));
             }
-            keys.push(self.dictionary.key(&kept_key("", rewound.branch)));
+            keys.push(self.dictionary.key(&kept_key("", branch)));
             keys.sort_unstable();
             let definitions = &mut prepared.definitions;
             self.dictionary.unpublished(keys.into_iter(), std::iter::empty(), |definition| {

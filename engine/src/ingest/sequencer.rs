@@ -18,8 +18,8 @@ use super::prepared::{Changes, OwnedDefinition, Prepared, PreparedRow, Refused};
 use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, Lifecycle, Working, apply, touches};
 use crate::error::{Error, Result};
+use crate::event::KeptSeries;
 use crate::event::batch::NoteKind;
-use crate::event::{Event, RunRewound};
 use crate::hot::SectionSource;
 use crate::hot::dictionary::Dictionary;
 use crate::hot::entities::{HotEntities, KeyUse};
@@ -298,10 +298,10 @@ impl Sequencer {
         }
         self.publish_entities(lsn, changes);
         for event in &prepared.events {
-            if let Event::RunRewound(rewound) = event
-                && let Some(run) = self.runs.get(rewound.run)
+            if let Some((id, branch, kept)) = event.begun_branch()
+                && let Some(run) = self.runs.get(id)
             {
-                self.keep_series(&run, rewound, lsn);
+                self.keep_series(&run, branch, kept, lsn);
             }
         }
         for points in &prepared.points {
@@ -315,12 +315,12 @@ impl Sequencer {
     }
 
     /// Adds the statistics of the series that a new branch continues.
-    pub(crate) fn keep_series(&self, run: &RunHot, rewound: &RunRewound, lsn: Lsn) {
+    pub(crate) fn keep_series(&self, run: &RunHot, branch: u32, of_series: &[KeptSeries], lsn: Lsn) {
         let mut grown = 0;
         let mut series = run.lock();
-        for kept in &rewound.kept {
-            // The frame of the rewind defines this key.
-            let key = self.dictionary.key(&kept_key(&kept.key, rewound.branch));
+        for kept in of_series {
+            // The frame that begins the branch defines this key.
+            let key = self.dictionary.key(&kept_key(&kept.key, branch));
             series.keep(key, kept.stats(), lsn, &mut grown);
         }
         drop(series);

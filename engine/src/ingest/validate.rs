@@ -29,7 +29,7 @@
 
 use crate::entity::{Lifecycle, RegisteredModelState, RunState, Working};
 use crate::error::{EntityKind, Error, Result};
-use crate::event::{DatasetInput, Event, KeyValue};
+use crate::event::{DatasetInput, Event, KeptSeries, KeyValue};
 use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId};
 
 /// Longest key, name, alias, path or id given as text.
@@ -42,7 +42,7 @@ pub const VALUE_BYTES_MAX: usize = 1 << 20;
 pub const DATASET_TEXT_BYTES_MAX: usize = 32 << 20;
 /// Most entries of a list in one event.
 pub const LIST_COUNT_MAX: usize = 100_000;
-/// Most metrics of a run that is rewound: their statistics are in one frame.
+/// Most metrics of a run that is rewound or forked: their statistics are in one frame.
 pub const KEPT_SERIES_MAX: usize = 300_000;
 /// Highest version of a model; MLflow stores it as an int32.
 pub const VERSION_MAX: u32 = i32::MAX as u32;
@@ -126,6 +126,16 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
                 return Err(Error::invalid("rewind", why));
             }
             Ok(())
+        }
+        E::RunForked(e) => {
+            if active_run(e.run, acknowledged, working)?.branch() != 0 {
+                return Err(Error::invalid("fork", format!("run `{}` was rewound or forked already", e.run)));
+            }
+            match working.run(e.parent)? {
+                Some(parent) if e.parent_branch <= parent.branch() && e.parent != e.run => Ok(()),
+                Some(_) => Err(Error::invalid("fork", format!("run `{}` has no such branch", e.parent))),
+                None => Err(missing(EntityKind::Run, e.parent)),
+            }
         }
         E::RunLeased(e) => active_run(e.run, acknowledged, working).map(drop),
         E::LoggedModelCreated(e) => {
@@ -354,6 +364,14 @@ fn check_count(what: &str, count: usize) -> Result<()> {
     Ok(())
 }
 
+fn check_kept(what: &str, kept: &[KeptSeries]) -> Result<()> {
+    if kept.len() > KEPT_SERIES_MAX {
+        let why = format!("{} metrics; a run of at most {KEPT_SERIES_MAX} can be {what}", kept.len());
+        return Err(Error::invalid("run", why));
+    }
+    Ok(())
+}
+
 fn check_pairs(what: &str, pairs: &[KeyValue]) -> Result<()> {
     check_count(what, pairs.len())?;
     for (at, (key, value)) in pairs.iter().enumerate() {
@@ -432,13 +450,8 @@ fn check_quotas(event: &Event) -> Result<()> {
             ])?;
             check_pairs("parameters", &e.parameters)
         }
-        E::RunRewound(e) => {
-            if e.kept.len() > KEPT_SERIES_MAX {
-                let why = format!("{} metrics; a run of at most {KEPT_SERIES_MAX} can be rewound", e.kept.len());
-                return Err(Error::invalid("rewind", why));
-            }
-            Ok(())
-        }
+        E::RunRewound(e) => check_kept("rewound", &e.kept),
+        E::RunForked(e) => check_kept("forked", &e.kept),
         E::RunLeased(e) => check_texts([("host", &*e.host), ("boot id", &*e.boot_id)]),
         E::LoggedModelCreated(e) => {
             check_name("logged model name", &e.name)?;

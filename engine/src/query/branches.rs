@@ -9,11 +9,11 @@
 
 use std::sync::Arc;
 
-use super::branch_series::BranchSeries;
+use super::branch_series::{BranchSeries, Part};
 use super::points::{HistoryPage, HistoryQuery, SeriesSource, Unsealed, history};
 use super::snapshot::Snapshot;
 use crate::branch::{kept_key, line, own_key};
-use crate::entity::{EntityKey, EntityState, Rewind};
+use crate::entity::{EntityKey, EntityState, ForkedFrom, Rewind};
 use crate::error::{EntityKind, Error, Result};
 use crate::hot::points::HotPoints;
 use crate::id::{KeyId, Lsn, RunId, SeriesId};
@@ -36,41 +36,102 @@ pub struct Branch {
 impl Snapshot {
     /// The rewinds of a run up to a position at most this snapshot's.
     pub(crate) fn rewinds(&self, run: RunId, at: Lsn) -> Result<Vec<Rewind>> {
+        Ok(self.lineage(run, at)?.0)
+    }
+
+    /// The rewinds of a run up to a position, and the run that it was forked from.
+    fn lineage(&self, run: RunId, at: Lsn) -> Result<(Vec<Rewind>, Option<ForkedFrom>)> {
         if !self.core.pipeline.dictionary.has_branches() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
         let hot = self.core.pipeline.newest.hot.at(&EntityKey::Run(run), self.position);
-        let mut rewinds = match hot.as_deref() {
-            Some(EntityState::Run(state)) => state.rewinds.clone(),
-            _ => self.index.rewinds(run)?,
+        let (mut rewinds, forked) = match hot.as_deref() {
+            Some(EntityState::Run(state)) => (state.rewinds.clone(), state.forked),
+            _ => self.index.lineage(run)?,
         };
         self.check()?;
         rewinds.retain(|rewind| rewind.lsn <= at);
-        Ok(rewinds)
+        Ok((rewinds, forked))
     }
 
     /// A metric in the branch that was live at a position.
     pub(crate) fn live_series(&self, run: RunId, metric: KeyId, at: Lsn) -> Result<BranchSeries> {
-        let rewinds = self.rewinds(run, at)?;
-        Ok(self.branch_series(run, metric, &rewinds, rewinds.len() as u32))
+        let lineage = self.lineage(run, at)?;
+        let branch = lineage.0.len() as u32;
+        self.branch_series(run, metric, lineage, branch)
     }
 
-    fn branch_series(&self, run: RunId, metric: KeyId, rewinds: &[Rewind], branch: u32) -> BranchSeries {
+    fn branch_series(
+        &self,
+        run: RunId,
+        metric: KeyId,
+        (rewinds, forked): (Vec<Rewind>, Option<ForkedFrom>),
+        branch: u32,
+    ) -> Result<BranchSeries> {
         let dictionary = &self.core.pipeline.dictionary;
         let name = if branch == 0 { None } else { dictionary.key_name(metric) };
         let Some(name) = name else {
-            return BranchSeries { run, own: Some(metric), continued: Vec::new(), kept: None };
+            return Ok(BranchSeries { run, own: Some(metric), continued: Vec::new(), kept: None });
         };
         let own = dictionary.find_key(&own_key(&name, branch));
         let kept = dictionary.find_key(&kept_key(&name, branch));
         let mut continued = Vec::new();
         // If nothing was kept, the metric has no points in earlier branches.
         if kept.is_some() {
-            let parts = line(rewinds, branch).into_iter().skip(1);
-            continued
-                .extend(parts.filter_map(|(part, bound)| Some((dictionary.find_key(&own_key(&name, part))?, bound))));
+            let line = line(&rewinds, branch);
+            let last = line.last().map_or(i64::MAX, |(_, step_last)| *step_last);
+            self.push_parts(run, &name, line.into_iter().skip(1), Lsn::MAX, &mut continued);
+            if let Some(forked) = forked {
+                self.push_parents(&name, forked, last, &mut continued)?;
+            }
         }
-        BranchSeries { run, own, continued, kept }
+        Ok(BranchSeries { run, own, continued, kept })
+    }
+
+    /// Adds the series of a metric in these branches of a run.
+    fn push_parts(
+        &self,
+        run: RunId,
+        metric: &str,
+        branches: impl Iterator<Item = (u32, i64)>,
+        up_to: Lsn,
+        parts: &mut Vec<Part>,
+    ) {
+        let key = |branch| self.core.pipeline.dictionary.find_key(&own_key(metric, branch));
+        parts
+            .extend(branches.filter_map(|(branch, step_last)| Some(Part { run, key: key(branch)?, step_last, up_to })));
+    }
+
+    /// Adds what a forked run shares with its parent, and with the runs that the parent was forked from.
+    fn push_parents(
+        &self,
+        metric: &str,
+        mut forked: ForkedFrom,
+        mut step_last: i64,
+        parts: &mut Vec<Part>,
+    ) -> Result<()> {
+        let mut before = Lsn::MAX;
+        // A parent is older; damaged data must not cause an endless loop.
+        while forked.up_to < before {
+            before = forked.up_to;
+            if self.core.pipeline.is_purged(forked.run, self.position) {
+                return Err(Error::Purged { run: forked.run.to_string() });
+            }
+            let (rewinds, next) = self.lineage(forked.run, forked.up_to)?;
+            let shared: Vec<(u32, i64)> = line(&rewinds, forked.branch)
+                .into_iter()
+                .map(|(branch, bound)| {
+                    step_last = step_last.min(bound);
+                    (branch, step_last)
+                })
+                .collect();
+            self.push_parts(forked.run, metric, shared.into_iter(), forked.up_to, parts);
+            match next {
+                Some(next) => forked = next,
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     /// Stats of a metric of a branch.
@@ -136,9 +197,13 @@ impl Snapshot {
         let mut own = HotPoints::default();
         let mut continued: Vec<(HotPoints, i64)> = Vec::new();
         if let Some(run) = self.core.pipeline.runs.get(series.run) {
-            let run = run.lock();
-            own = series.own.map_or_else(HotPoints::default, |key| run.points(key, sealed, up_to));
-            continued.extend(series.continued.iter().map(|(key, bound)| (run.points(*key, sealed, up_to), *bound)));
+            own = series.own.map_or_else(HotPoints::default, |key| run.lock().points(key, sealed, up_to));
+        }
+        // What is continued changes no more, so each series may be read by itself.
+        for part in &series.continued {
+            if let Some(run) = self.core.pipeline.runs.get(part.run) {
+                continued.push((run.lock().points(part.key, sealed, up_to.min(part.up_to)), part.step_last));
+            }
         }
         self.check()?;
         // In the order of positions: the points that a branch continues were logged before it began.
@@ -183,9 +248,9 @@ impl Snapshot {
             return Ok(list);
         }
         let mut refs = Vec::new();
-        for (key, bound) in series.parts() {
-            let list = self.chunks(SeriesId { run: series.run, key })?;
-            refs.extend(list.refs().iter().filter_map(|chunk| chunk.up_to_step(bound)));
+        for part in series.parts() {
+            let list = self.chunks(SeriesId { run: part.run, key: part.key })?;
+            refs.extend(list.refs().iter().filter_map(|chunk| chunk.up_to(part.up_to, part.step_last)));
         }
         let list = Arc::new(ChunkList::new(refs));
         if let Some(kept) = kept {
@@ -228,11 +293,11 @@ impl Snapshot {
     }
 
     fn series_of_branch(&self, run: RunId, branch: u32, key: &str) -> Result<Option<BranchSeries>> {
-        let rewinds = self.rewinds(run, self.position)?;
-        if branch as usize > rewinds.len() {
+        let lineage = self.lineage(run, self.position)?;
+        if branch as usize > lineage.0.len() {
             return Err(no_branch(run, branch));
         }
-        Ok(self.metric(key).map(|metric| self.branch_series(run, metric, &rewinds, branch)))
+        self.metric(key).map(|metric| self.branch_series(run, metric, lineage, branch)).transpose()
     }
 
     /// As [`Snapshot::history`], for a branch, including the points of the branches that it continues.

@@ -160,8 +160,9 @@ impl StorePast {
             let series = snapshot.live_series(run.id, core.pipeline.dictionary.metric_of(key), snapshot.position())?;
             // Also look under the given key, in case its branch began after this snapshot.
             self.find_in(&snapshot, run, (key, i64::MAX), &mut asked)?;
-            for part in series.parts().filter(|(part, _)| *part != key) {
-                self.find_in(&snapshot, run, part, &mut asked)?;
+            // A point that a parent has is another one: its run logged it.
+            for part in series.parts().filter(|part| part.run == run.id && part.key != key) {
+                self.find_in(&snapshot, run, (part.key, part.step_last), &mut asked)?;
             }
             for (place, is_there) in asked.places.iter().zip(&asked.found) {
                 let found = found.get_mut(*place);

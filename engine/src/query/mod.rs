@@ -5,6 +5,7 @@ pub(crate) mod branches;
 mod carried;
 pub(crate) mod history;
 pub(crate) mod late;
+pub(crate) mod logged;
 pub(crate) mod past;
 pub(crate) mod past_search;
 pub mod points;

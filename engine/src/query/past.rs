@@ -1,20 +1,20 @@
 //! The past: any run, model or metric history as it was at an earlier position, from its own events.
 //!
-//! An entity at P is a fold of its own events up to P. Points at P are those with an Lsn of at most P, which sealed
-//! chunks keep as a column. So both stay exact after raw frames were released. [`PastView::search`] reads every run; to
-//! search often at P, replay up to P into a store of its own ([`crate::Store::replay_into`]).
+//! An entity that did not change since P is read as it is now. Any other one is a fold of its own events up to P. Points
+//! at P are those with an Lsn of at most P, which sealed chunks keep as a column. So both stay exact after raw frames were
+//! released. A time is turned into a position by `core::times`. [`PastView::search`] reads every run once, and keeps
+//! them ([`super::past_search`]).
 
 use std::sync::Arc;
 
 use super::branch_series::BranchSeries;
-use super::points::{HistoryPage, HistoryQuery, history, stats_at};
+use super::history::EventRecord;
+use super::points::{ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, history, stats_at};
 use super::snapshot::Snapshot;
 use crate::entity::*;
 use crate::error::{Error, Result};
-use crate::event::batch::{SectionKind, read_clock, sections};
 use crate::event::payload::Decoded;
 use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
-use crate::log::{FRAME_HEADER_BYTES, FrameKind};
 use crate::point::Stats;
 use crate::time::TimestampMs;
 
@@ -47,38 +47,9 @@ impl Snapshot {
     pub fn as_of(&self, at: AsOf) -> Result<PastView<'_>> {
         let position = match at {
             AsOf::Position(lsn) => lsn.min(self.position()),
-            AsOf::Time(time) => self.position_at(time)?,
+            AsOf::Time(time) => self.core.times.position_at(&self.core.pipeline.log, time, self.position())?,
         };
         Ok(PastView { snapshot: self, position })
-    }
-
-    /// The last position whose frame's time is at most `time`.
-    fn position_at(&self, time: TimestampMs) -> Result<Lsn> {
-        let mut found = Lsn::ZERO;
-        let mut frames = self.core.pipeline.log.read_from(self.core.pipeline.log.first(), self.position())?;
-        while let Some(frame) = frames.next_frame()? {
-            // Marks belong to no batch, and compaction removes them.
-            if frame.kind == FrameKind::Batch && frame.time <= time {
-                found = found.max(frame.lsn);
-            }
-            if frame.segment.is_compacted() {
-                // Batches whose frames are gone still have their times here.
-                for section in sections(frame.payload) {
-                    let damaged = |offset: usize| {
-                        let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
-                        Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
-                    };
-                    let section = section.map_err(|bad| damaged(bad.offset))?;
-                    if section.kind != SectionKind::Clock as u8 {
-                        continue;
-                    }
-                    let times = read_clock(section.body).ok_or_else(|| damaged(section.offset))?;
-                    let last = times.iter().rev().find(|(lsn, at)| *at <= time && *lsn <= self.position());
-                    found = found.max(last.map_or(Lsn::ZERO, |(lsn, _)| *lsn));
-                }
-            }
-        }
-        Ok(found)
     }
 }
 
@@ -109,7 +80,13 @@ impl PastView<'_> {
         Ok(working.take_changed())
     }
 
+    /// An entity by its own events and those of `with`.
     fn entity(&self, key: EntityKey, with: &[EntityKey]) -> Result<Option<Arc<EntityState>>> {
+        match self.snapshot.entity(&key)? {
+            None => return Ok(None),
+            Some(now) if now.last() <= self.position => return Ok(Some(now)),
+            Some(_) => {}
+        }
         let mut keys = with.to_vec();
         keys.push(key.clone());
         Ok(self.fold(&keys)?.into_iter().find(|(found, _)| *found == key).map(|(_, state)| state))
@@ -132,7 +109,15 @@ impl PastView<'_> {
         if now.lifecycle == Lifecycle::Purged {
             return Err(Error::Purged { run: id.to_string() });
         }
+        if now.created > self.position {
+            return Ok(None);
+        }
         let experiment = EntityKey::Experiment(now.experiment);
+        if now.last <= self.position
+            && let Some(EntityState::Experiment(experiment)) = self.entity(experiment.clone(), &[])?.as_deref()
+        {
+            return Ok(Some((now.as_ref().clone(), now.lifecycle_in(experiment))));
+        }
         let states = self.fold(&[experiment.clone(), EntityKey::Run(id)])?;
         let find = |key: &EntityKey| states.iter().find(|(found, _)| found == key).map(|(_, state)| &**state);
         match (find(&EntityKey::Run(id)), find(&experiment)) {
@@ -167,6 +152,68 @@ impl PastView<'_> {
         match self.entity(EntityKey::ModelVersion(model, version), &with)?.as_deref() {
             Some(EntityState::ModelVersion(state)) => Ok(Some(state.clone())),
             _ => Ok(None),
+        }
+    }
+
+    /// All experiments that existed at that moment by id, deleted ones included.
+    pub fn experiments(&self) -> Result<Vec<(ExperimentId, ExperimentState)>> {
+        let mut list = Vec::new();
+        for (id, _) in self.snapshot.experiments()? {
+            list.extend(self.experiment(id)?.map(|state| (id, state)));
+        }
+        Ok(list)
+    }
+
+    /// The experiment that had this name at that moment, deleted or not.
+    pub fn experiment_by_name(&self, name: &str) -> Result<Option<(ExperimentId, ExperimentState)>> {
+        Ok(self.experiments()?.into_iter().find(|(_, state)| state.name == name))
+    }
+
+    /// All registered models that existed at that moment by name, those that were deleted since included.
+    pub fn registered_models(&self) -> Result<Vec<(RegisteredModelId, RegisteredModelState)>> {
+        let mut list = Vec::new();
+        for id in self.snapshot.all_registered_models()? {
+            list.extend(self.registered_model(id)?.filter(|state| !state.deleted).map(|state| (id, state)));
+        }
+        list.sort_by(|a, b| a.1.name.cmp(&b.1.name));
+        Ok(list)
+    }
+
+    /// The registered model that had this name at that moment.
+    pub fn registered_model_by_name(&self, name: &str) -> Result<Option<(RegisteredModelId, RegisteredModelState)>> {
+        Ok(self.registered_models()?.into_iter().find(|(_, state)| state.name == name))
+    }
+
+    /// The logged models of an experiment that existed at that moment by id, deleted ones included.
+    pub fn logged_models_of(&self, experiment: ExperimentId) -> Result<Vec<(ModelId, LoggedModelState)>> {
+        let mut list = Vec::new();
+        for (id, _) in self.snapshot.logged_models_of(experiment)? {
+            list.extend(self.logged_model(id)?.map(|state| (id, state)));
+        }
+        Ok(list)
+    }
+
+    /// The events of an entity up to that moment, oldest first.
+    ///
+    /// # Errors
+    /// As [`Snapshot::events`].
+    pub fn events(&self, entity: &EntityKey) -> Result<Vec<EventRecord>> {
+        let mut events = self.snapshot.events(entity)?;
+        events.retain(|event| event.lsn <= self.position);
+        Ok(events)
+    }
+
+    /// As [`Snapshot::downsample`], of a metric at that moment.
+    ///
+    /// # Errors
+    /// `Purged` if the run's data is gone.
+    pub fn downsample(&self, run: RunId, key: &str, steps: Option<(i64, i64)>, buckets: usize) -> Result<Downsampled> {
+        match self.series(run, key)? {
+            Some(series) => {
+                let source = self.snapshot.source_of(&series, self.position)?;
+                downsample(&source, steps.unwrap_or(ALL_STEPS), buckets, &self.snapshot.core.cache)
+            }
+            None => Ok(Downsampled::default()),
         }
     }
 

@@ -102,7 +102,7 @@ impl Piece<'_> {
 pub(super) fn is_whole(chunk: &ChunkRef, up_to: Lsn, (first, last): (i64, i64)) -> bool {
     let entry = &chunk.entry;
     let last = last.min(chunk.step_bound);
-    entry.lsn_max <= up_to.0 && entry.step_first >= first && entry.step_last <= last
+    entry.lsn_max <= up_to.min(chunk.lsn_bound).0 && entry.step_first >= first && entry.step_last <= last
 }
 
 /// A place in latest order, as far as entries tell it: step and time.
@@ -226,7 +226,7 @@ fn hot_points(source: &SeriesSource, steps: (i64, i64)) -> Cow<'_, Columns> {
 pub(super) fn visible_points(chunk: &ChunkRef, up_to: Lsn, steps: (i64, i64), want: ColumnSet) -> Result<Columns> {
     let mut points = Columns::default();
     let entry = &chunk.entry;
-    let steps = (steps.0, steps.1.min(chunk.step_bound));
+    let (steps, up_to) = ((steps.0, steps.1.min(chunk.step_bound)), up_to.min(chunk.lsn_bound));
     let bounded = entry.lsn_max > up_to.0;
     let want = if bounded { want.with(ColumnSet::LSNS) } else { want };
     chunk.file.read_chunk(entry, want.with(ColumnSet::STEPS), &mut points)?;

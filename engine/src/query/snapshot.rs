@@ -174,16 +174,21 @@ impl Snapshot {
 
     /// All registered models that exist, by name.
     pub fn registered_models(&self) -> Result<Vec<(RegisteredModelId, Arc<RegisteredModelState>)>> {
-        let mut ids: BTreeSet<_> = self.index.registered_models()?.into_iter().map(|(id, _)| id).collect();
-        ids.extend(self.core.pipeline.newest.hot.registered_models());
         let mut models = Vec::new();
-        for id in ids {
+        for id in self.all_registered_models()? {
             if let Some(state) = self.registered_model_by_id(id)?.filter(|state| !state.deleted) {
                 models.push((id, state));
             }
         }
         models.sort_by(|a, b| a.1.name.cmp(&b.1.name));
         Ok(models)
+    }
+
+    /// The numbers of all registered models that ever existed.
+    pub(super) fn all_registered_models(&self) -> Result<BTreeSet<RegisteredModelId>> {
+        let mut ids: BTreeSet<_> = self.index.registered_models()?.into_iter().map(|(id, _)| id).collect();
+        ids.extend(self.core.pipeline.newest.hot.registered_models());
+        Ok(ids)
     }
 
     /// The effective lifecycle of a run: its own, or its experiment's, whichever changed last.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::entry::ChunkEntry;
 use super::read::SeriesFile;
+use crate::id::Lsn;
 
 /// A chunk and its file.
 #[derive(Debug, Clone)]
@@ -14,12 +15,14 @@ pub struct ChunkRef {
     pub entry: ChunkEntry,
     /// Points with a step above this belong to a dead branch only: readers do not see them.
     pub step_bound: i64,
+    /// Points above this position were logged after the run was forked: readers of the fork do not see them.
+    pub lsn_bound: Lsn,
 }
 
 impl ChunkRef {
     /// A whole chunk.
     pub fn new(file: Arc<SeriesFile>, entry: ChunkEntry) -> Self {
-        Self { file, entry, step_bound: i64::MAX }
+        Self { file, entry, step_bound: i64::MAX, lsn_bound: Lsn::MAX }
     }
 
     /// The part of a chunk up to a step; `None` if it has no such points.
@@ -27,6 +30,14 @@ impl ChunkRef {
     pub fn up_to_step(&self, bound: i64) -> Option<Self> {
         let step_bound = self.step_bound.min(bound);
         (self.entry.step_first <= step_bound).then(|| Self { step_bound, ..self.clone() })
+    }
+
+    /// The part of a chunk that a fork shares: up to a position, and up to a step.
+    #[must_use]
+    pub fn up_to(&self, lsn: Lsn, step: i64) -> Option<Self> {
+        let lsn_bound = self.lsn_bound.min(lsn);
+        let part = self.up_to_step(step)?;
+        (part.entry.lsn_min <= lsn_bound.0).then_some(Self { lsn_bound, ..part })
     }
 
     /// An upper bound for the steps of visible points.

@@ -54,6 +54,7 @@ fn empty_run(experiment: ExperimentId, lsn: Lsn) -> RunState {
         artifacts: Vec::new(),
         launches: 0,
         rewinds: Vec::new(),
+        forked: None,
         lease: None,
         created: lsn,
         last: lsn,

@@ -373,7 +373,7 @@ fn is_about(event: &Event, entity: &EntityKey) -> bool {
             ExperimentTagDeleted, ExperimentDeleted, ExperimentRestored),
         EntityKey::Run(id) => among!(id, run: RunCreated, RunUpdated, RunDeleted, RunRestored, RunPurged, ParamsLogged,
             RunTagsSet, RunTagDeleted, RunInputsLogged, RunOutputsLogged, ArtifactLogged, ProjectLaunched,
-            RunRewound, RunLeased),
+            RunRewound, RunForked, RunLeased),
         EntityKey::LoggedModel(id) => among!(id, model: LoggedModelCreated, LoggedModelFinalized, LoggedModelTagsSet,
             LoggedModelTagDeleted, LoggedModelParamsLogged, LoggedModelDeleted, LoggedModelMetricsLogged,
             LoggedModelPointShared),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::list::{Cell, csv_line};
+use crate::moment::Moment;
 use crate::open::Source;
 use crate::output::Output;
 use crate::{Answer, format};
@@ -24,6 +25,8 @@ pub struct History {
     /// Print CSV, a row for each field that changed: times in UTC
     #[arg(long)]
     csv: bool,
+    #[command(flatten)]
+    moment: Moment,
 }
 
 /// Columns of CSV.
@@ -36,14 +39,19 @@ impl History {
         }
         let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
-        let key = match runlode::find::entity(&snapshot, &self.target)? {
+        let view = self.moment.of(&snapshot)?;
+        let key = match view.find(&self.target)? {
             Named::Run(id) => EntityKey::Run(id),
             Named::Experiment(id) => EntityKey::Experiment(id),
             Named::LoggedModel(id) => EntityKey::LoggedModel(id),
             Named::RegisteredModel(id, _) => EntityKey::RegisteredModel(id),
             Named::Version(id, _, version) => EntityKey::ModelVersion(id, version),
         };
-        let events = snapshot.events(&key)?;
+        let events = view.events(&key)?;
+        if events.is_empty() && view.is_past() {
+            return Err(view.absent(&self.target));
+        }
+        view.say(output);
         let time = if self.csv || output.is_json() { format::time_utc } else { format::time };
         let changes = changes::of(&events, time);
         if output.is_json() {
@@ -51,14 +59,16 @@ impl History {
                 let fields = change.fields.iter().map(|field| {
                     json!({ "field": field.field, "version": field.version, "from": field.from, "to": field.to })
                 });
-                json!({
+                let mut change = json!({
                     "position": change.position,
                     "time_ms": change.time_ms,
                     "actor": change.actor,
                     "event": change.event,
                     "changes": change.changes,
                     "fields": fields.collect::<Vec<_>>(),
-                })
+                });
+                view.mark(&mut change);
+                change
             });
             output.document(&all.collect::<Value>())?;
         } else if self.csv {

@@ -5,8 +5,8 @@ use runlode::{Lifecycle, LocalStore, Snapshot};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::find;
 use crate::list::{self, Cell, Column, Form};
+use crate::moment::{Moment, View};
 use crate::open::Source;
 use crate::output::Output;
 use crate::{Answer, json};
@@ -21,6 +21,8 @@ pub(crate) struct Which {
     all: bool,
     #[command(flatten)]
     form: Form,
+    #[command(flatten)]
+    moment: Moment,
 }
 
 /// Arguments of `experiments`.
@@ -100,6 +102,12 @@ fn open(which: &Which, output: &mut Output) -> Result<(LocalStore, Snapshot)> {
     Ok((store, snapshot))
 }
 
+/// A document of an entity, with the position that is shown.
+fn marked(mut document: Value, view: &View<'_>) -> Value {
+    view.mark(&mut document);
+    document
+}
+
 fn pairs(tags: &[(String, String)]) -> Cell {
     let own = tags.iter().filter(|(key, _)| !runlode::is_origin_tag(key));
     let pairs: Vec<String> = own.map(|(key, value)| format!("{key}={value}")).collect();
@@ -114,6 +122,8 @@ impl Experiments {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let Self { which } = self;
         let (_store, snapshot) = open(&which, output)?;
+        let view = which.moment.of(&snapshot)?;
+        view.say(output);
         let mut listing = Listing::new(
             "experiments",
             &[
@@ -126,17 +136,17 @@ impl Experiments {
                 ("artifact_location", "artifact_location", 60),
             ],
         );
-        for (id, state) in snapshot.experiments()? {
+        for (id, state) in view.experiments()? {
             if state.lifecycle != Lifecycle::Active && !which.all {
                 continue;
             }
-            let runs = snapshot.runs_of(id)?.len();
+            let runs = view.runs_count(id)?;
             let mut document = json::experiment(id, &state);
             if let Some(fields) = document.as_object_mut() {
                 fields.insert("runs".to_owned(), runs.into());
             }
             listing.push(
-                document,
+                marked(document, &view),
                 [
                     Cell::Text(id.to_string()),
                     Cell::Text(state.name.clone()),
@@ -154,13 +164,15 @@ impl Experiments {
 
 impl Models {
     /// The list of a store.
-    pub(super) fn of(store: Source, all: bool, form: Form) -> Self {
-        Self { which: Which { store, all, form } }
+    pub(super) fn of(store: Source, all: bool, form: Form, moment: Moment) -> Self {
+        Self { which: Which { store, all, form, moment } }
     }
 
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let Self { which } = self;
         let (_store, snapshot) = open(&which, output)?;
+        let view = which.moment.of(&snapshot)?;
+        view.say(output);
         let mut listing = Listing::new(
             "registered models",
             &[
@@ -174,10 +186,10 @@ impl Models {
                 ("tags", "tags", 40),
             ],
         );
-        for (id, state) in snapshot.registered_models()? {
+        for (id, state) in view.registered_models()? {
             let mut versions = Vec::new();
             for number in &state.versions {
-                if let Some(version) = snapshot.model_version(id, *number)?
+                if let Some(version) = view.model_version(id, *number)?
                     && (which.all || !version.deleted)
                 {
                     versions.push((*number, json::model_version(*number, &version)));
@@ -196,7 +208,7 @@ impl Models {
                 pairs(&state.tags),
             ];
             let versions = versions.into_iter().map(|(_, version)| version).collect();
-            listing.push(json::registered_model(&state, versions), cells);
+            listing.push(marked(json::registered_model(&state, versions), &view), cells);
         }
         listing.print(&which.form, output)
     }
@@ -206,6 +218,8 @@ impl LoggedModels {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let Self { which, experiment } = self;
         let (_store, snapshot) = open(&which, output)?;
+        let view = which.moment.of(&snapshot)?;
+        view.say(output);
         let mut listing = Listing::new(
             "logged models",
             &[
@@ -219,17 +233,17 @@ impl LoggedModels {
                 ("lifecycle", "lifecycle", 10),
             ],
         );
-        let named = experiment.iter().map(|name| find::experiment(&snapshot, name)).collect::<Result<Vec<_>>>()?;
-        for (id, experiment) in snapshot.experiments()? {
+        let named = experiment.iter().map(|name| view.find_experiment(name)).collect::<Result<Vec<_>>>()?;
+        for (id, experiment) in view.experiments()? {
             if !named.is_empty() && !named.contains(&id) {
                 continue;
             }
-            for (model, state) in snapshot.logged_models_of(id)? {
+            for (model, state) in view.logged_models_of(id)? {
                 if state.lifecycle != Lifecycle::Active && !which.all {
                     continue;
                 }
                 listing.push(
-                    json::logged_model(model, &state),
+                    marked(json::logged_model(model, &state), &view),
                     [
                         Cell::Text(model.to_string()),
                         Cell::Text(state.name.clone()),

@@ -1,19 +1,27 @@
 //! The commands, one file each.
 
 pub mod backup;
+pub mod audit;
 pub mod bench;
 pub mod compact;
+pub mod compare;
+pub mod completions;
 pub mod demo;
 pub mod du;
 pub mod gc;
+pub mod doctor;
+pub mod fork;
 pub mod history;
 pub mod import;
+pub mod inspect;
 mod launches;
 pub mod lineage;
 pub mod lists;
 mod liveness;
 pub mod models;
+pub mod pin;
 pub mod plot;
+pub mod promote;
 pub mod replay;
 pub mod rerun;
 pub mod rewind;
@@ -23,5 +31,6 @@ pub mod serve;
 pub mod show;
 pub mod sync;
 pub mod tail;
+pub mod top;
 pub mod ui;
 pub mod verify;

@@ -1,48 +1,111 @@
-//! `runlode plot STORE RUN KEY`
+//! `runlode plot STORE RUN... KEY...`: in the terminal, or in a file.
+
+use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use runlode::RunId;
+use runlode::engine::Downsampled;
+use serde_json::{Value, json};
 
+use crate::chart::{self, Curve, Format};
 use crate::error::{Error, Result};
-use crate::find;
 use crate::json::number;
+use crate::moment::{Moment, View};
 use crate::open::Source;
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::{Answer, format, picture};
 
 /// Arguments of `plot`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  runlode plot ./store trial-17 loss --from 1204200 --to 1204400
+  runlode plot ./store trial-17 trial-18 loss val_loss --out loss.svg")]
 pub struct Plot {
     #[command(flatten)]
     store: Source,
-    /// The run: name, id, or beginning of the id
-    run: String,
-    /// The metric
-    key: String,
+    /// Runs (name, id, or beginning of the id), then metrics
+    #[arg(value_name = "RUN... KEY", required = true, num_args = 2..)]
+    names: Vec<String>,
     /// First step
     #[arg(long, allow_negative_numbers = true)]
     from: Option<i64>,
     /// Last step
     #[arg(long, allow_negative_numbers = true)]
     to: Option<i64>,
+    /// Write a file instead: its name ends in .svg or .png
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    moment: Moment,
+}
+
+/// A metric of a run.
+struct Series {
+    run: RunId,
+    run_name: String,
+    key: String,
+    points: Downsampled,
+}
+
+impl Series {
+    fn document(&self) -> Value {
+        let list: Vec<_> = self
+            .points
+            .buckets
+            .iter()
+            .map(|bucket| {
+                let s = &bucket.summary;
+                json!({
+                    "step_first": bucket.step_first, "step_last": bucket.step_last, "count": s.count,
+                    "min": number(s.min), "max": number(s.max), "sum": number(s.sum),
+                    "first": number(s.first), "last": number(s.last), "non_finite": s.nan + s.pos_inf + s.neg_inf,
+                })
+            })
+            .collect();
+        json!({ "run_id": self.run.to_string(), "key": self.key, "points": self.points.count, "buckets": list })
+    }
+}
+
+/// The runs and the metrics that the names are. The first name is a run; from the first name on that is a metric of one of
+/// the runs, all are metrics, and the last name is one in any case.
+fn parted(view: &View<'_>, names: &[String]) -> Result<(Vec<RunId>, Vec<String>)> {
+    let mut runs = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        let mut is_key = at > 0 && at + 1 == names.len();
+        for run in runs.iter().filter(|_| !is_key) {
+            if view.stats(*run, name)?.is_some() {
+                is_key = true;
+                break;
+            }
+        }
+        if is_key {
+            return Ok((runs, names[at..].to_vec()));
+        }
+        let run = view.find_run(name)?;
+        if !runs.contains(&run) {
+            runs.push(run);
+        }
+    }
+    Err(Error::usage("name runs, then metrics: `runlode plot STORE RUN KEY`"))
+}
+
+/// Why a metric cannot be drawn.
+fn no_metric(view: &View<'_>, run: RunId, key: &str) -> Result<Error> {
+    let keys: Vec<String> = view.metrics(run)?.iter().map(|(key, _)| key.to_string()).collect();
+    let near = runlode::find::near(key, keys.iter().map(String::as_str));
+    let meant = near.first().map_or_else(String::new, |key| format!("; did you mean `{key}`"));
+    let there = match keys.len() {
+        0 => "it has no metrics".to_owned(),
+        1..=20 => format!("it has {}", keys.join(", ")),
+        more => format!("it has {more} others, among them {}", keys[..20].join(", ")),
+    };
+    let when = if view.is_past() { format!(" at position {}", view.position()) } else { String::new() };
+    Ok(Error::usage(format!("the run has no metric `{key}`{when}{meant}; {there}")))
 }
 
 impl Plot {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = self.store.open(output)?;
-        let snapshot = store.snapshot()?;
-        let run = find::run(&snapshot, &self.run)?;
-        if snapshot.stats(run, &self.key)?.is_none() {
-            let keys: Vec<String> = snapshot.latest(run)?.iter().map(|(key, _)| key.to_string()).collect();
-            let near = runlode::find::near(&self.key, keys.iter().map(String::as_str));
-            let meant = near.first().map_or_else(String::new, |key| format!("; did you mean `{key}`"));
-            let there = match keys.len() {
-                0 => "it has no metrics".to_owned(),
-                1..=20 => format!("it has {}", keys.join(", ")),
-                more => format!("it has {more} others, among them {}", keys[..20].join(", ")),
-            };
-            return Err(Error::usage(format!("the run has no metric `{}`{meant}; {there}", self.key)));
-        }
         let steps = match (self.from, self.to) {
             (None, None) => None,
             (from, to) => Some((from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX))),
@@ -50,32 +113,100 @@ impl Plot {
         if steps.is_some_and(|(from, to)| from > to) {
             return Err(Error::usage("--from is greater than --to"));
         }
-        let buckets = picture::buckets(output.columns());
-        let series = snapshot.downsample(run, &self.key, steps, buckets)?;
+        let file = match &self.out {
+            Some(path) => Some((path, Format::of(path).ok_or_else(|| not_a_format(path))?)),
+            None => None,
+        };
+        let store = self.store.open(output)?;
+        let snapshot = store.snapshot()?;
+        let view = self.moment.of(&snapshot)?;
+        let (runs, keys) = parted(&view, &self.names)?;
+        let terminal = picture::buckets(output.columns());
+        let buckets = if file.is_some() { chart::BUCKETS } else { terminal };
+        let mut all = Vec::new();
+        let mut missing = None;
+        for &run in &runs {
+            for key in &keys {
+                if view.stats(run, key)?.is_none() {
+                    let error = no_metric(&view, run, key)?;
+                    if runs.len() > 1 {
+                        note(format!("run {run} is left out: {error}"));
+                    }
+                    missing = Some(error);
+                    continue;
+                }
+                let points = view.downsample(run, key, steps, buckets)?;
+                let run_name = view.run(run)?.map(|state| state.name.clone()).unwrap_or_default();
+                all.push(Series { run, run_name, key: key.clone(), points });
+            }
+        }
+        match missing {
+            Some(error) if all.is_empty() || runs.len() == 1 => return Err(error),
+            _ => {}
+        }
+        view.say(output);
+        if let Some((path, format)) = file {
+            return write(&all, &runs, &keys, path, format, output);
+        }
         if output.is_json() {
-            let list: Vec<_> = series
-                .buckets
-                .iter()
-                .map(|bucket| {
-                    let s = &bucket.summary;
-                    json!({
-                        "step_first": bucket.step_first, "step_last": bucket.step_last, "count": s.count,
-                        "min": number(s.min), "max": number(s.max), "sum": number(s.sum),
-                        "first": number(s.first), "last": number(s.last), "non_finite": s.nan + s.pos_inf + s.neg_inf,
-                    })
-                })
-                .collect();
-            let document =
-                json!({ "run_id": run.to_string(), "key": self.key, "points": series.count, "buckets": list });
+            let mut document = match all.as_slice() {
+                [only] => only.document(),
+                all => json!({ "series": all.iter().map(Series::document).collect::<Vec<_>>() }),
+            };
+            view.mark(&mut document);
             output.document(&document)?;
             return Ok(Answer::Yes);
         }
-        let name = snapshot.run(run)?.map(|state| state.name.clone()).unwrap_or_default();
-        let how = if picture::is_band(&series, buckets) { "; light: min to max, line: mean" } else { "" };
-        output.line(format!("{} of {name}: {} points{how}", self.key, format::count(series.count)))?;
-        for line in picture::draw(&series, buckets) {
-            output.line(line)?;
+        for Series { run_name, key, points, .. } in &all {
+            let how = if picture::is_band(points, buckets) { "; light: min to max, line: mean" } else { "" };
+            output.line(format!("{key} of {run_name}: {} points{how}", format::count(points.count)))?;
+            for line in picture::draw(points, buckets) {
+                output.line(line)?;
+            }
         }
         Ok(Answer::Yes)
     }
+}
+
+fn not_a_format(path: &std::path::Path) -> Error {
+    Error::usage(format!("{}: --out writes .svg and .png", path.display()))
+}
+
+/// Writes all series into one chart.
+fn write(
+    all: &[Series],
+    runs: &[RunId],
+    keys: &[String],
+    path: &std::path::Path,
+    format: Format,
+    output: &mut Output,
+) -> Result<Answer> {
+    let title = match (runs, keys, all) {
+        ([_], [key], [only]) => format!("{key} of {}", only.run_name),
+        (_, [key], _) => key.clone(),
+        ([_], _, [first, ..]) => first.run_name.clone(),
+        _ => format!("{} metrics of {} runs", keys.len(), runs.len()),
+    };
+    let named = |series: &Series| match (runs.len(), keys.len()) {
+        (_, 1) => series.run_name.clone(),
+        (1, _) => series.key.clone(),
+        _ => format!("{} of {}", series.key, series.run_name),
+    };
+    let curves: Vec<Curve> =
+        all.iter().map(|series| Curve { name: named(series), series: series.points.clone() }).collect();
+    let bytes = chart::file(&title, &curves, format)
+        .ok_or_else(|| Error::usage(format!("{} cannot be drawn: there is no memory for it", path.display())))?;
+    std::fs::write(path, &bytes).map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
+    let points: u64 = all.iter().map(|series| series.points.count).sum();
+    if output.is_json() {
+        let series: Vec<_> = all
+            .iter()
+            .map(|series| json!({ "run_id": series.run.to_string(), "key": series.key, "points": series.points.count }))
+            .collect();
+        output.document(&json!({ "file": path.display().to_string(), "bytes": bytes.len(), "series": series }))?;
+    } else {
+        let (series, points) = (all.len(), format::count(points));
+        output.line(format!("{}: {series} series, {points} points", path.display()))?;
+    }
+    Ok(Answer::Yes)
 }

@@ -8,13 +8,14 @@ use clap::{Args, ValueEnum};
 use runlode::engine::search::{SearchQuery, View};
 use runlode::filter;
 use runlode::mlflow::{Liveness, Watch};
-use runlode::{ExperimentId, ExperimentState, RunId, RunState, Snapshot, Stats};
+use runlode::{ExperimentId, ExperimentState, RunId, RunState, Stats};
 
 use super::launches;
 pub(crate) use super::liveness::{look, status};
 use crate::error::{Error, Result};
 use crate::find;
 use crate::list::{self, Cell, Column, Form};
+use crate::moment::{Moment, View as Then};
 use crate::open::Source;
 use crate::output::{Output, note};
 use crate::{Answer, json};
@@ -44,8 +45,10 @@ pub struct Runs {
     #[arg(long, value_enum, default_value_t = Lifecycle::Active)]
     view: Lifecycle,
     /// Only runs that launches of projects made, with what is known of each launch
-    #[arg(long)]
+    #[arg(long, conflicts_with = "as_of")]
     launch: bool,
+    #[command(flatten)]
+    moment: Moment,
     #[command(flatten)]
     form: Form,
 }
@@ -61,9 +64,10 @@ impl Runs {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
+        let then = self.moment.of(&snapshot)?;
         let experiments = match self.experiment.as_slice() {
-            [] => snapshot.experiments()?.into_iter().map(|(id, _)| id).collect(),
-            names => names.iter().map(|name| find::experiment(&snapshot, name)).collect::<Result<_>>()?,
+            [] => then.experiments()?.into_iter().map(|(id, _)| id).collect(),
+            names => names.iter().map(|name| then.find_experiment(name)).collect::<Result<_>>()?,
         };
         let mut text = self.filter.join(" ");
         if self.launch {
@@ -85,7 +89,8 @@ impl Runs {
             limit: self.limit as usize,
             after: None,
         };
-        let page = snapshot.search(&query)?;
+        let page = then.search(&query)?;
+        then.say(output);
         if page.runs.is_empty() {
             find::note_unknown(&snapshot, query.filter.as_ref(), &query.order)?;
         } else {
@@ -94,7 +99,7 @@ impl Runs {
         let watch = Watch::here(store.now().0);
         match self.launch {
             true => launches::print(&store, &snapshot, &page.runs, &watch, &self.form, output)?,
-            false => print(&snapshot, &page.runs, &watch, &self.form, output)?,
+            false => print(&then, &page.runs, &watch, &self.form, output)?,
         }
         if page.next.is_some() && self.form.is_csv() {
             note(format!("the first {} runs only; more with --limit", self.limit));
@@ -106,19 +111,16 @@ impl Runs {
 }
 
 /// Prints runs as a table, as CSV or as a JSON array.
-pub(crate) fn print(
-    snapshot: &Snapshot,
-    runs: &[RunId],
-    watch: &Watch,
-    form: &Form,
-    output: &mut Output,
-) -> Result<()> {
+pub(crate) fn print(view: &Then<'_>, runs: &[RunId], watch: &Watch, form: &Form, output: &mut Output) -> Result<()> {
     let mut found: Vec<Found> = Vec::new();
     let mut lives: HashMap<RunId, Liveness> = HashMap::new();
     for id in runs {
-        if let Some(state) = snapshot.run(*id)? {
-            let metrics = snapshot.latest(*id)?;
-            lives.insert(*id, look(watch, &state, &metrics));
+        if let Some(state) = view.run(*id)? {
+            let metrics = view.metrics(*id)?;
+            // Whether a process is alive is known for now only.
+            if !view.is_past() {
+                lives.insert(*id, look(watch, &state, &metrics));
+            }
             found.push((*id, state, metrics));
         }
     }
@@ -126,7 +128,9 @@ pub(crate) fn print(
         let mut list = Vec::new();
         for (id, state, metrics) in &found {
             let metrics = metrics.iter().map(|(key, stats)| (&**key, stats));
-            list.push(json::run(*id, state, snapshot.lifecycle(state)?, lives.get(id), metrics));
+            let mut run = json::run(*id, state, view.lifecycle(state)?, lives.get(id), metrics);
+            view.mark(&mut run);
+            list.push(run);
         }
         return output.document(&list);
     }
@@ -136,12 +140,12 @@ pub(crate) fn print(
     let mut experiments = BTreeMap::new();
     for (_, state, _) in &found {
         if let Entry::Vacant(vacant) = experiments.entry(state.experiment) {
-            vacant.insert(snapshot.experiment(state.experiment)?);
+            vacant.insert(view.experiment(state.experiment)?);
         }
     }
     let mut lifecycles = HashMap::new();
     for (id, state, _) in &found {
-        lifecycles.insert(*id, snapshot.lifecycle(state)?);
+        lifecycles.insert(*id, view.lifecycle(state)?);
     }
     let table = Table { found: &found, lives: &lives, experiments: &experiments, lifecycles: &lifecycles };
     let columns = match form.asked() {
@@ -150,7 +154,7 @@ pub(crate) fn print(
             // A key that no listed run has may be one that no run has.
             let empty = columns.iter().filter(|column| column.cells.iter().all(|cell| *cell == Cell::Nothing));
             let keys = empty.filter_map(|column| filter::parse_order(&quoted_key(&column.name)).ok());
-            find::note_unknown(snapshot, None, &keys.collect::<Vec<_>>())?;
+            find::note_unknown(view.now(), None, &keys.collect::<Vec<_>>())?;
             columns
         }
         None if form.is_csv() => table.asked(&ALL.map(str::to_owned))?,

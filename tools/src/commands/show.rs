@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use clap::Args;
-use runlode::engine::entity::EntityState;
-use runlode::find::{Named, Wanted, Which};
+use runlode::find::{Named, Wanted};
 use runlode::mlflow::{Liveness, Settings, Watch};
-use runlode::{
-    AsOf, EntityKey, ExperimentId, ExperimentState, Lifecycle, LoggedModelState, Lsn, ModelId, ModelVersionState,
-    PastView, RegisteredModelId, RegisteredModelState, RunId, RunState, Snapshot, Stats,
-};
+use runlode::{Lifecycle, ModelVersionState, RegisteredModelState, RunId, RunState, Stats};
 use serde_json::Value;
 
 use super::runs::{look, status};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::moment::{Moment, View};
 use crate::open::Source;
 use crate::output::Output;
 use crate::{Answer, artifacts, format, json};
@@ -25,101 +22,35 @@ pub struct Show {
     store: Source,
     /// A run, experiment or model: name, id, beginning of an id, models:/NAME, models:/NAME/VERSION, models:/NAME@ALIAS
     target: String,
-    /// Show it as of a position or a time ("2026-03-03 09:00")
-    #[arg(long, value_name = "POSITION|TIME")]
-    as_of: Option<String>,
-}
-
-/// The store now, or as it was.
-enum View<'s> {
-    Now(&'s Snapshot),
-    Then(PastView<'s>),
-}
-
-impl View<'_> {
-    fn position(&self) -> Lsn {
-        match self {
-            Self::Now(now) => now.position(),
-            Self::Then(then) => then.position(),
-        }
-    }
-
-    fn run(&self, id: RunId) -> Result<Option<Arc<RunState>>> {
-        Ok(match self {
-            Self::Now(now) => now.run(id)?,
-            Self::Then(then) => then.run(id)?.map(|(state, _)| Arc::new(state)),
-        })
-    }
-
-    fn experiment(&self, id: ExperimentId) -> Result<Option<Arc<ExperimentState>>> {
-        Ok(match self {
-            Self::Now(now) => now.experiment(id)?,
-            Self::Then(then) => then.experiment(id)?.map(Arc::new),
-        })
-    }
-
-    /// The metrics of a run, with their stats.
-    fn metrics(&self, id: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
-        match self {
-            Self::Now(now) => Ok(now.latest(id)?),
-            Self::Then(then) => Ok(then.latest(id)?),
-        }
-    }
-
-    fn registered_model(&self, id: RegisteredModelId) -> Result<Option<Arc<RegisteredModelState>>> {
-        Ok(match self {
-            Self::Now(now) => match now.entity(&EntityKey::RegisteredModel(id))?.as_deref() {
-                Some(EntityState::RegisteredModel(state)) => Some(Arc::new(state.clone())),
-                _ => None,
-            },
-            Self::Then(then) => then.registered_model(id)?.map(Arc::new),
-        })
-    }
-
-    fn logged_model(&self, id: ModelId) -> Result<Option<Arc<LoggedModelState>>> {
-        Ok(match self {
-            Self::Now(now) => now.logged_model(id)?,
-            Self::Then(then) => then.logged_model(id)?.map(Arc::new),
-        })
-    }
-
-    fn model_version(&self, model: RegisteredModelId, version: u32) -> Result<Option<Arc<ModelVersionState>>> {
-        Ok(match self {
-            Self::Now(now) => now.model_version(model, version)?,
-            Self::Then(then) => then.model_version(model, version)?.map(Arc::new),
-        })
-    }
+    #[command(flatten)]
+    moment: Moment,
 }
 
 impl Show {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let as_of: Option<AsOf> = self.as_of.as_deref().map(format::as_of).transpose()?;
-        let wanted = Wanted::parse(&self.target)?;
+        Wanted::parse(&self.target)?;
         let store = self.store.open(output)?;
         let now = store.snapshot()?;
-        let view = match as_of {
-            Some(as_of) => View::Then(now.as_of(as_of)?),
-            None => View::Now(&now),
-        };
+        let view = self.moment.of(&now)?;
         let places = Settings::in_process(&store).places;
         let text = self.target.as_str();
-        match named(&wanted, &view, &now)? {
+        match view.find(text)? {
             Named::Run(id) => {
-                let Some(state) = view.run(id)? else { return Err(not_then(text, &view)) };
+                let Some(state) = view.run(id)? else { return Err(view.absent(text)) };
                 let experiment = view.experiment(state.experiment)?;
                 let lifecycle =
                     experiment.as_ref().map_or(state.lifecycle, |experiment| state.lifecycle_in(experiment));
                 let metrics = view.metrics(id)?;
                 // Whether a process is alive, and which files are there, is known for now only.
-                let (liveness, files) = match view {
-                    View::Now(_) => {
+                let (liveness, files) = match view.is_past() {
+                    false => {
                         let root = experiment.as_ref().and_then(|experiment| experiment.artifact_location.as_deref());
                         let own = state.artifact_location.as_deref();
                         let place = places.run(&state.experiment.to_string(), root, &id.to_string(), own);
                         let files = artifacts::list(store.path(), &place, &state.artifacts);
                         (Some(look(&Watch::here(store.now().0), &state, &metrics)), files)
                     }
-                    View::Then(_) => (None, state.artifacts.iter().cloned().collect()),
+                    true => (None, state.artifacts.iter().cloned().collect()),
                 };
                 if output.is_json() {
                     let metrics = metrics.iter().map(|(key, stats)| (&**key, stats));
@@ -127,22 +58,24 @@ impl Show {
                     if let Some(fields) = document.as_object_mut() {
                         fields.insert("artifacts".to_owned(), json::files(&files));
                     }
+                    view.mark(&mut document);
                     output.document(&document)?;
                 } else {
+                    view.say(output);
                     let experiment = experiment.map_or_else(String::new, |experiment| experiment.name.clone());
                     print_run(id, &state, &experiment, lifecycle, liveness.as_ref(), &metrics, output)?;
                     print_files(&files, output)?;
                 }
             }
             Named::Experiment(id) => {
-                let Some(state) = view.experiment(id)? else { return Err(not_then(text, &view)) };
-                print_document(&json::experiment(id, &state), output)?;
+                let Some(state) = view.experiment(id)? else { return Err(view.absent(text)) };
+                print_document(json::experiment(id, &state), &view, output)?;
             }
             Named::LoggedModel(id) => {
-                let Some(state) = view.logged_model(id)? else { return Err(not_then(text, &view)) };
+                let Some(state) = view.logged_model(id)? else { return Err(view.absent(text)) };
                 let mut document = json::logged_model(id, &state);
                 let mut files = artifacts::Files::new();
-                if matches!(view, View::Now(_)) {
+                if !view.is_past() {
                     let experiment = view.experiment(state.experiment)?;
                     let root = experiment.as_ref().and_then(|experiment| experiment.artifact_location.as_deref());
                     let own = state.artifact_location.as_deref();
@@ -153,14 +86,15 @@ impl Show {
                     if let Some(fields) = document.as_object_mut() {
                         fields.insert("artifacts".to_owned(), json::files(&files));
                     }
+                    view.mark(&mut document);
                     output.document(&document)?;
                 } else {
-                    print_document(&document, output)?;
+                    print_document(document, &view, output)?;
                     print_files(&files, output)?;
                 }
             }
             Named::RegisteredModel(id, _) => {
-                let Some(state) = view.registered_model(id)? else { return Err(not_then(text, &view)) };
+                let Some(state) = view.registered_model(id)? else { return Err(view.absent(text)) };
                 let mut versions = Vec::new();
                 for version in &state.versions {
                     if let Some(state) = view.model_version(id, *version)? {
@@ -169,30 +103,21 @@ impl Show {
                 }
                 if output.is_json() {
                     let versions = versions.iter().map(|(version, state)| json::model_version(*version, state));
-                    output.document(&json::registered_model(&state, versions.collect()))?;
+                    let mut document = json::registered_model(&state, versions.collect());
+                    view.mark(&mut document);
+                    output.document(&document)?;
                 } else {
+                    view.say(output);
                     print_model(&state, &versions, output)?;
                 }
             }
             Named::Version(id, _, version) => {
-                let Some(state) = view.model_version(id, version)? else { return Err(not_then(text, &view)) };
-                print_document(&json::model_version(version, &state), output)?;
+                let Some(state) = view.model_version(id, version)? else { return Err(view.absent(text)) };
+                print_document(json::model_version(version, &state), &view, output)?;
             }
         }
         Ok(Answer::Yes)
     }
-}
-
-/// The entity that is asked for. An alias is read as it was at that time.
-fn named(wanted: &Wanted, view: &View<'_>, now: &Snapshot) -> Result<Named> {
-    let (View::Then(_), Wanted::Version(name, Which::Alias(alias))) = (view, wanted) else {
-        return Ok(wanted.find(now)?);
-    };
-    let (id, _) = runlode::find::registered_model(now, name)?;
-    let state = view.registered_model(id)?.ok_or_else(|| not_then(name, view))?;
-    let version = state.aliases.iter().find(|(known, _)| known == alias).map(|(_, version)| *version);
-    let version = version.ok_or_else(|| not_then(&format!("{name}@{alias}"), view))?;
-    Ok(Named::Version(id, name.clone(), version))
 }
 
 /// Files that are listed one by one.
@@ -213,15 +138,13 @@ fn print_files(files: &artifacts::Files, output: &mut Output) -> Result<()> {
     Ok(())
 }
 
-fn print_document(document: &Value, output: &mut Output) -> Result<()> {
-    if output.is_json() { output.document(document) } else { print_value(document, output) }
-}
-
-fn not_then(what: &str, view: &View<'_>) -> Error {
-    Error::usage(match view {
-        View::Now(_) => format!("there is no `{what}` in this store"),
-        View::Then(_) => format!("there was no `{what}` at position {}", view.position()),
-    })
+fn print_document(mut document: Value, view: &View<'_>, output: &mut Output) -> Result<()> {
+    if output.is_json() {
+        view.mark(&mut document);
+        return output.document(&document);
+    }
+    view.say(output);
+    print_value(&document, output)
 }
 
 fn print_run(
@@ -269,7 +192,12 @@ fn print_run(
         });
         output.table(&["  key", ">latest", ">step", ">min", ">max", ">points"], rows.collect())?;
     }
-    for (number, rewind) in (0..).zip(&state.rewinds) {
+    if let (Some(forked), Some(first)) = (&state.forked, state.rewinds.first()) {
+        output.line(format!("forked from  {} at step {}", forked.run, first.to_step))?;
+    }
+    // The branch that a fork begins with is no dead one: it is empty.
+    let dead = (0..).zip(&state.rewinds).skip(usize::from(state.forked.is_some()));
+    for (number, rewind) in dead {
         let until = format!("until {}", format::time(rewind.at_ms));
         output.line(format!(
             "branch {number}  dead, {until}; branch {} went on from its step {}",

@@ -90,7 +90,7 @@ pub fn run(data: &Path, folder: &Path, output: &mut Output) -> Result<Real> {
     let all = SearchQuery { limit: 100, experiments, ..SearchQuery::new(runlode::ExperimentId(0)) };
     if !quiet {
         let watch = Watch::here(store.now().0);
-        commands::runs::print(&snapshot, &snapshot.search(&all)?.runs, &watch, &Form::default(), output)?;
+        commands::runs::print(&(&snapshot).into(), &snapshot.search(&all)?.runs, &watch, &Form::default(), output)?;
     }
     let mut searches = Vec::new();
     for (text, order) in SEARCHES {

@@ -65,10 +65,10 @@ impl Mlflow {
         let snapshot = self.entities()?;
         let past = snapshot.as_of(at)?;
         let mut out = PastRegistry { position: past.position().0, ..PastRegistry::default() };
-        for (id, now) in snapshot.registered_models()? {
+        let named_now = name.map(|name| snapshot.registered_model(name)).transpose()?.flatten().map(|(id, _)| id);
+        for (id, state) in past.registered_models()? {
             self.check_waiting()?;
-            let Some(state) = past.registered_model(id)?.filter(|state| !state.deleted) else { continue };
-            if name.is_some_and(|name| name != state.name && name != now.name) {
+            if name.is_some_and(|name| name != state.name) && named_now != Some(id) {
                 continue;
             }
             out.models.push(RegisteredModel {

@@ -18,6 +18,7 @@ use crate::Answer;
 use crate::error::{Error, Result};
 use crate::find::store_path;
 use crate::list::Form;
+use crate::moment::Moment;
 use crate::open::{Cache, Source};
 use crate::output::Output;
 
@@ -38,6 +39,8 @@ pub struct Models {
     all: bool,
     #[command(flatten)]
     form: Form,
+    #[command(flatten)]
+    moment: Moment,
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,7 +86,9 @@ impl Models {
             (Some(Command::Alias(command)), _) => command.run(output),
             (Some(Command::Stage(command)), _) => command.run(output),
             (Some(Command::Wait(command)), _) => command.run(output),
-            (None, Some(store)) => lists::Models::of(Source::at(store, self.cache), self.all, self.form).run(output),
+            (None, Some(store)) => {
+                lists::Models::of(Source::at(store, self.cache), self.all, self.form, self.moment).run(output)
+            }
             (None, None) => Err(Error::usage("name a store, or what to do: `runlode models --help`")),
         }
     }
