@@ -174,16 +174,19 @@ impl Snapshot {
 
     /// All registered models that exist, by name.
     pub fn registered_models(&self) -> Result<Vec<(RegisteredModelId, Arc<RegisteredModelState>)>> {
-        let mut ids: BTreeSet<_> = self.index.registered_models()?.into_iter().map(|(id, _)| id).collect();
-        ids.extend(self.core.pipeline.newest.hot.registered_models());
-        let mut models = Vec::new();
-        for id in ids {
-            if let Some(state) = self.registered_model_by_id(id)?.filter(|state| !state.deleted) {
-                models.push((id, state));
-            }
-        }
+        let mut models = self.registered_models_ever()?;
+        models.retain(|(_, state)| !state.deleted);
         models.sort_by(|a, b| a.1.name.cmp(&b.1.name));
         Ok(models)
+    }
+
+    /// All registered models by number, deleted ones included.
+    pub fn registered_models_ever(&self) -> Result<Vec<(RegisteredModelId, Arc<RegisteredModelState>)>> {
+        let mut ids: BTreeSet<_> = self.index.registered_models()?.into_iter().map(|(id, _)| id).collect();
+        ids.extend(self.core.pipeline.newest.hot.registered_models());
+        ids.into_iter()
+            .filter_map(|id| Some(self.registered_model_by_id(id).transpose()?.map(|state| (id, state))))
+            .collect()
     }
 
     /// The effective lifecycle of a run: its own, or its experiment's, whichever changed last.
