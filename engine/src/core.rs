@@ -46,12 +46,11 @@ pub(crate) struct Core {
     pub(crate) cache: SeriesCache,
     pub(crate) directories: Directories,
     pub(crate) projections: Projections,
-    /// Locked by checkpoint and seal, and by the first and last steps of a compaction, so that one runs at a time.
     /// Which positions times mean.
     pub(crate) times: Times,
     /// The runs of the last search of the past.
     pub(crate) past: PastRuns,
-    /// Locked by checkpoint, seal and compaction, so that one runs at a time.
+    /// Locked by checkpoint and seal, and by the first and last steps of a compaction, so that one runs at a time.
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) keeping: Keeping,
     pub(crate) applied: AtomicU64,

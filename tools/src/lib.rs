@@ -92,8 +92,10 @@ enum Command {
     Doctor(commands::doctor::Doctor),
     /// Check every byte, and that the indexes match the log
     Verify(commands::verify::Verify),
-    /// Build a second store by replaying the log, up to any position
+    /// Build a second store by replaying the log, up to any position; or an export
     Replay(commands::replay::Replay),
+    /// Export to Parquet files, to MLflow's SQLite database, or to TensorBoard; run it again to resume
+    Export(commands::export::Export),
     /// Copy what is new in one store into another, or into a server; repeat as often as you like
     Sync(commands::sync::Sync),
     /// Merge the stores of other machines from a store's inbox
@@ -184,6 +186,7 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
         Command::Plot(command) => command.run(output),
         Command::Verify(command) => command.run(output),
         Command::Replay(command) => command.run(output),
+        Command::Export(command) => command.run(output),
         Command::Sync(command) => command.run(output),
         Command::Merge(command) => command.run(output),
         Command::Compact(command) => command.run(output),

@@ -174,14 +174,18 @@ impl Snapshot {
 
     /// All registered models that exist, by name.
     pub fn registered_models(&self) -> Result<Vec<(RegisteredModelId, Arc<RegisteredModelState>)>> {
-        let mut models = Vec::new();
-        for id in self.all_registered_models()? {
-            if let Some(state) = self.registered_model_by_id(id)?.filter(|state| !state.deleted) {
-                models.push((id, state));
-            }
-        }
+        let mut models = self.registered_models_ever()?;
+        models.retain(|(_, state)| !state.deleted);
         models.sort_by(|a, b| a.1.name.cmp(&b.1.name));
         Ok(models)
+    }
+
+    /// All registered models by number, deleted ones included.
+    pub fn registered_models_ever(&self) -> Result<Vec<(RegisteredModelId, Arc<RegisteredModelState>)>> {
+        self.all_registered_models()?
+            .into_iter()
+            .filter_map(|id| Some(self.registered_model_by_id(id).transpose()?.map(|state| (id, state))))
+            .collect()
     }
 
     /// The numbers of all registered models that ever existed.

@@ -11,6 +11,7 @@ pub mod du;
 pub mod gc;
 pub mod doctor;
 pub mod fork;
+pub mod export;
 pub mod history;
 pub mod import;
 pub mod inspect;
