@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod compact;
 pub mod demo;
+pub mod diff;
 pub mod history;
 pub mod import;
 mod launches;
