@@ -56,8 +56,10 @@ struct Cli {
 enum Command {
     /// See it work: real runs, searches, a curve, 10 million points, kill -9, verification
     Demo(commands::demo::Demo),
-    /// Import an MLflow SQLite database and its artifacts; run it again to resume
+    /// Import from MLflow (database, mlruns, server), TensorBoard and others; run it again to resume or top up
     Import(commands::import::Import),
+    /// Compare two stores, or a store with what it was imported from; exit status 1 if they differ
+    Diff(commands::diff::Diff),
     /// Serve MLflow's REST API, artifacts and web pages
     Serve(commands::serve::Serve),
     /// Open Runlode's web pages of a store in the browser
@@ -172,6 +174,7 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
     match command {
         Command::Demo(command) => command.run(output),
         Command::Import(command) => command.run(output),
+        Command::Diff(command) => command.run(output),
         Command::Serve(command) => command.run(output),
         Command::Ui(command) => command.run(output),
         Command::Run(command) => command.run(output),

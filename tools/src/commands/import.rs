@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use runlode::RawStore;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::find::store_path;
-use crate::import::{ImportOptions, ImportSource, Report, check_sqlite, import_sqlite_into};
+use crate::import::{ImportOptions, ImportSource, Report};
 use crate::open::to_import;
 use crate::output::Output;
 use crate::progress::Bar;
@@ -16,7 +16,8 @@ use crate::{Answer, format};
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// sqlite:///PATH of an MLflow database (sqlite:////PATH for an absolute path)
+    /// sqlite:///PATH of an MLflow database (sqlite:////PATH for an absolute path), or a folder: mlruns, or one with
+    /// TensorBoard's event files
     source: String,
     /// Folder of the store; created if it does not exist
     #[arg(value_parser = store_path)]
@@ -27,9 +28,25 @@ pub struct Import {
     /// Turn +-1.797e308, MLflow's encoding of infinities, back into infinities
     #[arg(long)]
     restore_infinities: bool,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// How to read a source.
+#[derive(Debug, Args)]
+pub(crate) struct Reading {
     /// Workspace to import, if the database has several [default: default]
     #[arg(long)]
     workspace: Option<String>,
+    /// File that keeps what was fetched from a server, so that the next import fetches only what is new
+    #[arg(long, value_name = "FILE")]
+    cache: Option<PathBuf>,
+    /// Requests to a server at one time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=32))]
+    concurrency: u8,
+    /// Experiment of runs that belong to none, such as TensorBoard's [default: the folder's name]
+    #[arg(long, value_name = "NAME")]
+    experiment: Option<String>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -41,33 +58,38 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 impl Import {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let ImportSource::Sqlite(database) = ImportSource::parse(&self.source)?;
-        if !database.is_file() {
-            return Err(Error::usage(format!(
-                "there is no file {}; give sqlite:///PATH of mlflow.db",
-                database.display()
-            )));
-        }
-        check_sqlite(&database)?;
-        let store = to_import(&self.store)?;
-        let options = ImportOptions {
-            artifacts: self.artifacts,
-            restore_infinities: self.restore_infinities,
-            one_workspace: self.workspace.is_some(),
-            ..ImportOptions::default()
-        };
-        let options = match self.workspace {
-            Some(workspace) => ImportOptions { workspace, ..options },
-            None => options,
-        };
+        let source = ImportSource::parse(&self.source)?;
+        let options = self.reading.options();
+        let options =
+            ImportOptions { artifacts: self.artifacts, restore_infinities: self.restore_infinities, ..options };
         let bar = Bar::new("reading");
+        // Before a store is made for it.
+        let source = source.open(&options, &mut |at| bar.set(at.phase, at.done, at.total))?;
+        let store = to_import(&self.store)?;
         let into = RawStore::from(store.clone());
-        let report = import_sqlite_into(&database, &into, &options, &mut |at| bar.set(at.phase, at.done, at.total))?;
+        let report = source.import(&into, &options, &mut |at| bar.set(at.phase, at.done, at.total))?;
         drop(into);
         drop(bar);
         store.close()?;
         print(&report, output)?;
         Ok(if report.complete { Answer::Yes } else { Answer::No })
+    }
+}
+
+impl Reading {
+    /// As options of an import.
+    pub(crate) fn options(self) -> ImportOptions {
+        let options = ImportOptions {
+            one_workspace: self.workspace.is_some(),
+            cache: self.cache,
+            concurrency: usize::from(self.concurrency),
+            experiment: self.experiment,
+            ..ImportOptions::default()
+        };
+        match self.workspace {
+            Some(workspace) => ImportOptions { workspace, ..options },
+            None => options,
+        }
     }
 }
 
@@ -77,8 +99,12 @@ pub(crate) fn print(report: &Report, output: &mut Output) -> Result<()> {
         return output.document(report);
     }
     let imported = &report.imported;
-    let schema = report.schema.as_deref().unwrap_or("without a version");
-    output.line(format!("Imported {} (MLflow schema {schema})", report.source))?;
+    let what = match report.schema.as_deref() {
+        _ if !report.kind.is_empty() => report.kind.clone(),
+        Some(schema) => format!("MLflow schema {schema}"),
+        None => "MLflow schema without a version".to_owned(),
+    };
+    output.line(format!("Imported {} ({what})", report.source))?;
     let counts = [
         ("experiments", imported.experiments),
         ("runs", imported.runs),
@@ -104,7 +130,11 @@ pub(crate) fn print(report: &Report, output: &mut Output) -> Result<()> {
         output.line(format!("  left out: {} {reason}", format::count(*rows)))?;
     }
     for (table, rows) in &report.tables_left_out {
-        output.line(format!("  left out: table {table}, {} rows", format::count(*rows)))?;
+        let rows = format::count(*rows);
+        match report.kind.is_empty() {
+            true => output.line(format!("  left out: table {table}, {rows} rows"))?,
+            false => output.line(format!("  left out: {rows} {table}"))?,
+        }
     }
     for problem in &report.problems {
         output.line(format!("  problem: {problem}"))?;

@@ -12,6 +12,7 @@ pub mod gc;
 pub mod doctor;
 pub mod fork;
 pub mod export;
+pub mod diff;
 pub mod history;
 pub mod import;
 pub mod inspect;

@@ -49,8 +49,8 @@ struct Rule {
 pub(super) struct Places {
     /// Longest prefix first.
     rules: Vec<Rule>,
-    /// The database's folder.
-    beside: PathBuf,
+    /// The source's folder; `None` for a server.
+    beside: Option<PathBuf>,
     /// Its path: as the user named it, and as the disk names it.
     own: Vec<PathBuf>,
 }
@@ -75,12 +75,14 @@ pub(super) struct Copied {
 }
 
 impl Places {
-    /// Finds the rules for a database.
-    pub(super) fn find(source: &Source, database: &Path, options: &ImportOptions, report: &mut Report) -> Result<Self> {
-        let beside = match database.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        };
+    /// Finds the rules for a source. `folder` is that of the database, or the root of what the source is; a server has
+    /// none on this machine.
+    pub(super) fn find(
+        source: &Source,
+        folder: Option<&Path>,
+        options: &ImportOptions,
+        report: &mut Report,
+    ) -> Result<Self> {
         let mut rules: Vec<Rule> = Vec::new();
         for (old, new) in &options.artifacts {
             let root = PathBuf::from(local_path(new).unwrap_or(new.as_str()));
@@ -89,15 +91,16 @@ impl Places {
             }
             rules.push(Rule { old: old.trim_end_matches('/').to_owned(), root, below: String::new() });
         }
-        if rules.is_empty() {
-            for (old, below) in guess(source, &beside)? {
+        let beside = folder.map(Path::to_path_buf);
+        if let Some(beside) = beside.as_ref().filter(|_| rules.is_empty()) {
+            for (old, below) in guess(source, beside)? {
                 report.note(format!("artifacts of {old}/ were looked for in {}", beside.join(&below).display()));
                 rules.push(Rule { old, root: beside.clone(), below });
             }
         }
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.old.len()));
-        let own = [std::path::absolute(&beside).ok(), fs::canonicalize(&beside).ok()];
-        Ok(Self { rules, own: own.into_iter().flatten().collect(), beside })
+        let own = beside.iter().flat_map(|beside| [std::path::absolute(beside).ok(), fs::canonicalize(beside).ok()]);
+        Ok(Self { rules, own: own.flatten().collect(), beside })
     }
 
     /// Where a location is on this machine: by a rule, or as it is written.
@@ -114,18 +117,19 @@ impl Places {
         let Some(path) = local_path(location) else { return Found::Elsewhere };
         if !path.starts_with('/') {
             // Taken for the database's own if it looks like it: MLflow means the folder that its server was started in.
+            let Some(beside) = &self.beside else { return Found::Elsewhere };
             return match plain(path) {
-                Some(below) if self.beside.join(below.split('/').next().unwrap_or_default()).is_dir() => {
-                    Found::Here { root: self.beside.clone(), below }
+                Some(below) if beside.join(below.split('/').next().unwrap_or_default()).is_dir() => {
+                    Found::Here { root: beside.clone(), below }
                 }
                 Some(_) => Found::Elsewhere,
                 None => Found::Outside(PathBuf::from(path)),
             };
         }
-        for own in &self.own {
+        for (own, beside) in self.own.iter().zip(self.beside.iter().cycle()) {
             let below = own.to_str().and_then(|own| strip_prefix(path, own.trim_end_matches('/'))).and_then(plain);
             if let Some(below) = below {
-                return Found::Here { root: self.beside.clone(), below };
+                return Found::Here { root: beside.clone(), below };
             }
         }
         if Path::new(path).is_dir() { Found::Outside(PathBuf::from(path)) } else { Found::Elsewhere }
@@ -514,7 +518,7 @@ mod tests {
         fs::create_dir_all(beside.join("mlruns/1")).unwrap();
         let new = dir.path().join("new");
         let rule = Rule { old: "/srv/a".to_owned(), root: new.clone(), below: String::new() };
-        let places = Places { rules: vec![rule], own: vec![beside.clone()], beside: beside.clone() };
+        let places = Places { rules: vec![rule], own: vec![beside.clone()], beside: Some(beside.clone()) };
         let here = |below: &str| Found::Here { root: beside.clone(), below: below.to_owned() };
         assert_eq!(places.resolve("./mlruns/1"), here("mlruns/1"));
         assert_eq!(places.resolve("mlruns/9/x"), here("mlruns/9/x"));
@@ -549,7 +553,7 @@ mod tests {
     #[test]
     fn paths_in_a_copied_location_become_relative() {
         let homes = BTreeMap::from([("/srv/a/1/r/artifacts".to_owned(), "artifacts/1/r/artifacts".to_owned())]);
-        let places = Places { rules: Vec::new(), beside: PathBuf::new(), own: Vec::new() };
+        let places = Places { rules: Vec::new(), beside: Some(PathBuf::new()), own: Vec::new() };
         assert_eq!(places.relocate("/srv/a/1/r/artifacts/model", &homes), "artifacts/1/r/artifacts/model");
         assert_eq!(places.relocate("/srv/a/1/r/artifacts2", &homes), "/srv/a/1/r/artifacts2");
         assert_eq!(places.relocate("models:/m-1", &homes), "models:/m-1");

@@ -1,6 +1,10 @@
-//! Importing an MLflow SQLite store.
+//! Importing what other trackers have: MLflow's databases, file stores and servers, TensorBoard's event files, and more.
 //!
 //! ```text
+//!  SQLite of MLflow --------------------------------+
+//!  mlruns/, event files, .wandb --+                 |
+//!  server, PostgreSQL, trackio ---+--> stage (tables) --> source
+//!
 //!  source (one read transaction) -> origin -> experiments -> runs -> logged models -> points -> registry -> deletions
 //!                                                 |            |          |            |
 //!                                                 +------------+----------+------------+--> sink: batch + key -> store
@@ -20,24 +24,33 @@ mod artifacts;
 mod base;
 mod beneath;
 mod decode;
+pub mod diff;
 mod experiments;
+mod file_store;
 mod key;
 mod logged_models;
 mod merge;
+mod open;
 mod origin;
 mod points;
+mod postgres;
+mod proto;
 mod registry;
 mod report;
 mod runs;
+mod server;
 mod sink;
 mod source;
+mod stage;
+mod tensorboard;
 
 use std::path::{Path, PathBuf};
 
 use runlode::{LocalStore, RawStore};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
+pub use open::{ImportSource, Opened};
 pub use report::{Imported, Report};
 
 /// How to import. The defaults are what an import without options does.
@@ -51,6 +64,12 @@ pub struct ImportOptions {
     pub workspace: String,
     /// Whether just this workspace was asked for: then an import without the others is complete.
     pub one_workspace: bool,
+    /// A file that keeps what was fetched from a server, for the next import.
+    pub cache: Option<PathBuf>,
+    /// Requests to a server at one time.
+    pub concurrency: usize,
+    /// The experiment of runs that belong to none: those of event files.
+    pub experiment: Option<String>,
     /// Stop with an error after this many new batches, so that tests can interrupt an import.
     pub stop_after_batches: Option<u64>,
 }
@@ -62,6 +81,9 @@ impl Default for ImportOptions {
             restore_infinities: false,
             workspace: "default".to_owned(),
             one_workspace: false,
+            cache: None,
+            concurrency: 1,
+            experiment: None,
             stop_after_batches: None,
         }
     }
@@ -76,47 +98,6 @@ pub struct Progress {
     pub done: u64,
     /// Rows of it in all, as far as known.
     pub total: u64,
-}
-
-/// Where an import comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ImportSource {
-    /// An MLflow SQLite store.
-    Sqlite(PathBuf),
-}
-
-impl ImportSource {
-    /// Reads `sqlite:///PATH`, as MLflow writes it (four slashes for an absolute path), or a plain path to a file.
-    ///
-    /// ```
-    /// use runlode_cli::import::ImportSource;
-    /// assert_eq!(ImportSource::parse("sqlite:///mlflow.db")?, ImportSource::Sqlite("mlflow.db".into()));
-    /// assert_eq!(ImportSource::parse("sqlite:////srv/mlflow.db")?, ImportSource::Sqlite("/srv/mlflow.db".into()));
-    /// assert!(ImportSource::parse("postgresql://db/mlflow").is_err());
-    /// # Ok::<(), runlode_cli::Error>(())
-    /// ```
-    pub fn parse(text: &str) -> Result<Self> {
-        if let Some(rest) = text.strip_prefix("sqlite:") {
-            let path = rest.strip_prefix("///").filter(|path| !path.is_empty()).ok_or_else(|| {
-                Error::usage(format!("`{text}` names no file: write sqlite:///PATH, or sqlite:////PATH from the root"))
-            })?;
-            return Ok(Self::Sqlite(PathBuf::from(path)));
-        }
-        if text.contains("://") || !Path::new(text).is_file() {
-            return Err(Error::usage(format!(
-                "cannot import from `{text}`: give sqlite:///PATH, the SQLite database of an MLflow store"
-            )));
-        }
-        Ok(Self::Sqlite(PathBuf::from(text)))
-    }
-}
-
-/// Checks that a file is an MLflow SQLite store: before a store is made for it.
-///
-/// # Errors
-/// When it is not, or cannot be read.
-pub fn check_sqlite(database: &Path) -> Result<()> {
-    source::Source::open(database).map(|_| ())
 }
 
 /// Imports an MLflow SQLite store into a Runlode store. `progress` is called now and then.
@@ -144,28 +125,44 @@ pub fn import_sqlite_into(
     options: &ImportOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report> {
-    let source = source::Source::open(database)?;
-    let mut report = Report::new(database, &source);
-    report.tables_left_out = source.tables_left_out()?;
-    let places = artifacts::Places::find(&source, database, options, &mut report)?;
-    let mut sink = sink::Sink::new(store, options.stop_after_batches);
+    Opened::sqlite(database)?.import(store, options, progress)
+}
 
-    let origin = origin::Origin::find(&source, options, &store.view()?)?;
-    report.source_id = origin.source().to_owned();
-    let experiments = experiments::import(&source, &origin, &places, options, &mut sink, &mut report)?;
-    let foreign = runs::import(&source, &experiments, &places, &mut sink, &mut report, progress)?;
-    logged_models::import(&source, &experiments, &places, &mut sink, &mut report, progress)?;
-    points::import(&source, options, &foreign, &mut sink, &mut report, progress)?;
-    registry::import(&source, &origin, &experiments, &places, options, &mut sink, &mut report)?;
-    // Last, because deleted entities accept no changes.
-    runs::delete(&source, &experiments, &foreign, &mut sink, &mut report)?;
-    experiments::delete(&experiments, &origin, &mut sink, &mut report)?;
-    runs::restore(&source, &experiments, &foreign, &mut sink, &mut report)?;
-    store.ensure_default_experiment()?;
-    store.flush()?;
+impl Opened {
+    /// Imports it into a store, in whatever process holds that. `progress` is called now and then.
+    ///
+    /// # Errors
+    /// Those of [`import_sqlite_into`].
+    pub fn import(
+        &self,
+        store: &RawStore,
+        options: &ImportOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Report> {
+        let source = &self.source;
+        let mut report = Report::new(&self.name, source);
+        report.tables_left_out = source.tables_left_out()?;
+        report.absorb(source.found.clone());
+        let places = artifacts::Places::find(source, self.folder.as_deref(), options, &mut report)?;
+        let mut sink = sink::Sink::new(store, options.stop_after_batches);
 
-    report.batches_new = sink.batches_new;
-    report.batches_known = sink.batches_known;
-    report.finish(options.one_workspace);
-    Ok(report)
+        let origin = origin::Origin::find(source, options, &store.view()?)?;
+        report.source_id = origin.source().to_owned();
+        let experiments = experiments::import(source, &origin, &places, options, &mut sink, &mut report)?;
+        let foreign = runs::import(source, &experiments, &places, &mut sink, &mut report, progress)?;
+        logged_models::import(source, &experiments, &places, &mut sink, &mut report, progress)?;
+        points::import(source, options, &foreign, &mut sink, &mut report, progress)?;
+        registry::import(source, &origin, &experiments, &places, options, &mut sink, &mut report)?;
+        // Last, because deleted entities accept no changes.
+        runs::delete(source, &experiments, &foreign, &mut sink, &mut report)?;
+        experiments::delete(&experiments, &origin, &mut sink, &mut report)?;
+        runs::restore(source, &experiments, &foreign, &mut sink, &mut report)?;
+        store.ensure_default_experiment()?;
+        store.flush()?;
+
+        report.batches_new = sink.batches_new;
+        report.batches_known = sink.batches_known;
+        report.finish(options.one_workspace);
+        Ok(report)
+    }
 }

@@ -1,5 +1,7 @@
 //! Metric points: millions of rows, streamed in the order (run, row), in batches of one run.
 //!
+//! Points of files (MLflow's file store, event files) never become rows: they are read from the files, run by run.
+//!
 //! - A batch holds up to [`POINTS_PER_BATCH`] points of one run; its key is derived from the run, its number and its
 //!   content. If the store already has points of the run, those of a batch that exist are left out.
 //! - A logged model's own metrics (`logged_model_metrics`) repeat rows of `metrics`: the model and data set are
@@ -20,7 +22,7 @@ use super::merge::Grouped;
 use super::report::Report;
 use super::runs::Foreign;
 use super::sink::{IndexedPoint, Sink};
-use super::source::{Source, read_failed};
+use super::source::{RunPoint, RunPoints, Source, read_failed};
 use super::{ImportOptions, Progress};
 use crate::error::Result;
 
@@ -107,6 +109,11 @@ pub(super) fn import(
         None => Grouped::empty(),
     };
 
+    if let Some(files) = source.files() {
+        import_files(source, files, options, foreign, &mut models, sink, report, progress)?;
+        report.skip("metric rows of logged models whose run has no points", models.finish()?);
+        return Ok(());
+    }
     let columns = source.list("metrics", &["run_uuid", "key", "value", "timestamp", "step", "is_nan"]);
     let mut statement = source.prepare(&format!("SELECT {columns} FROM metrics ORDER BY run_uuid, rowid"))?;
     let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
@@ -137,6 +144,43 @@ pub(super) fn import(
     }
     report.skip("metric rows of logged models whose run has no points", models.finish()?);
     progress(Progress { phase: "points", done, total: done });
+    Ok(())
+}
+
+/// Imports the points of a source that has them in files.
+fn import_files(
+    source: &Source,
+    files: &dyn RunPoints,
+    options: &ImportOptions,
+    foreign: &Foreign,
+    models: &mut Grouped<'_>,
+    sink: &mut Sink<'_>,
+    report: &mut Report,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    let restore_infinities = options.restore_infinities && !source.keeps_all_points();
+    let total = source.count("runs")?;
+    let mut statement = source.prepare("SELECT run_uuid FROM runs ORDER BY run_uuid")?;
+    let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
+    let mut done = 0;
+    while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
+        progress(Progress { phase: "runs with points", done, total });
+        done += 1;
+        let uuid = text_or_empty(row, 0)?;
+        let mut current = Current::begin(uuid.clone(), foreign, models, sink)?;
+        let mut found = Report::default();
+        files.read(&uuid, &mut found, &mut |point| {
+            current.add_point(point, restore_infinities, report);
+            if current.points.len() >= POINTS_PER_BATCH {
+                current.put(sink, report)?;
+            }
+            Ok(())
+        })?;
+        current.put(sink, report)?;
+        current.count_lost(report);
+        report.absorb(found);
+    }
+    progress(Progress { phase: "runs with points", done, total });
     Ok(())
 }
 
@@ -219,28 +263,43 @@ impl Current {
         };
         let is_nan = integer_of(value(row, 5)?).is_some_and(|flag| flag != 0);
 
+        let value = if is_nan { f64::NAN } else { stored };
+        let point = Point { step, time: TimestampMs(time_ms), value };
+        self.add_point(&RunPoint { key, point, dataset: None }, options.restore_infinities, report);
+        Ok(())
+    }
+
+    /// Takes a point.
+    fn add_point(&mut self, of: &RunPoint<'_>, restore_infinities: bool, report: &mut Report) {
+        if !self.wanted {
+            report.skip("points of runs that are not imported", 1);
+            return;
+        }
+        let RunPoint { key, mut point, dataset } = *of;
+        let (step, time_ms) = (point.step, point.time.0);
+        // MLflow stores NaN as 0.0, and compares it as that.
+        let stored = if point.value.is_nan() { 0.0 } else { point.value };
+        let compared = Point { value: stored, ..point };
         let index = match self.indexes.get(key) {
             Some(index) => *index,
             None => {
                 let index = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
                 self.keys.push(key.to_owned());
                 self.indexes.insert(key.to_owned(), index);
-                self.latest.push(Point { step, time: TimestampMs(time_ms), value: stored });
+                self.latest.push(compared);
                 index
             }
         };
-        let mut point = Point { step, time: TimestampMs(time_ms), value: stored };
         if let Some(latest) = self.latest.get_mut(index as usize)
-            && point.latest_order(latest) == Ordering::Greater
+            && compared.latest_order(latest) == Ordering::Greater
         {
-            *latest = point;
+            *latest = compared;
         }
-        if is_nan {
+        if point.value.is_nan() {
             report.nan_points += 1;
-            point.value = f64::NAN;
         } else if stored.abs() == f64::MAX {
             report.infinities += 1;
-            if options.restore_infinities {
+            if restore_infinities {
                 point.value = f64::INFINITY.copysign(stored);
             }
         }
@@ -250,19 +309,30 @@ impl Current {
         self.hash.add_number(point.value.to_bits().cast_signed());
 
         let mut contexts = Vec::new();
-        let models = self.model_points.get_mut(&(time_ms, step)).into_iter().flatten();
-        for model in models.filter(|model| !model.found && model.key == key && model.value == stored) {
-            model.found = true;
-            self.hash.add_optional(model.context.model_id.as_deref());
-            self.hash.add_optional(model.context.dataset_name.as_deref());
-            self.hash.add_optional(model.context.dataset_digest.as_deref());
-            contexts.push(model.context.clone());
+        if !self.model_points.is_empty() {
+            let models = self.model_points.get_mut(&(time_ms, step)).into_iter().flatten();
+            for model in models.filter(|model| !model.found && model.key == key && model.value == stored) {
+                model.found = true;
+                self.hash.add_optional(model.context.model_id.as_deref());
+                self.hash.add_optional(model.context.dataset_name.as_deref());
+                self.hash.add_optional(model.context.dataset_digest.as_deref());
+                contexts.push(model.context.clone());
+            }
+            report.imported.model_points += contexts.len() as u64;
         }
-        report.imported.model_points += contexts.len() as u64;
+        if let Some((name, digest)) = dataset.filter(|_| contexts.is_empty()) {
+            self.hash.add_text(name);
+            self.hash.add_text(digest);
+            contexts.push(MetricContext {
+                model_id: None,
+                dataset_name: Some(name.to_owned()),
+                dataset_digest: Some(digest.to_owned()),
+                also: Vec::new(),
+            });
+        }
         let context = (!contexts.is_empty()).then(|| MetricContext::all(contexts));
         self.points.push((index, point, context));
         self.rows_in_batch += 1;
-        Ok(())
     }
 
     /// Appends what was taken.
@@ -322,11 +392,16 @@ impl Current {
         Ok(())
     }
 
+    /// Counts the rows of logged models that repeat no point of the run.
+    fn count_lost(&self, report: &mut Report) {
+        let lost = self.model_points.values().flatten().filter(|model| !model.found).count() as u64;
+        report.skip("metric rows of logged models without a point in their run", lost);
+    }
+
     /// Appends the rest, and compares the latest values with the source's own table of them.
     fn finish(mut self, latest: &mut Grouped<'_>, sink: &mut Sink<'_>, report: &mut Report) -> Result<()> {
         self.put(sink, report)?;
-        let lost = self.model_points.values().flatten().filter(|model| !model.found).count() as u64;
-        report.skip("metric rows of logged models without a point in their run", lost);
+        self.count_lost(report);
         if !self.wanted {
             return Ok(());
         }

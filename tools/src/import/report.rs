@@ -1,7 +1,6 @@
 //! What an import did: what was imported, what was left out and why, and where the source contradicts itself.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -46,8 +45,10 @@ pub struct Imported {
 /// What an import did.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
-    /// The database.
+    /// The source: a database, folder or server.
     pub source: String,
+    /// What it is, if it is no SQLite database of MLflow.
+    pub kind: String,
     /// Version of its schema.
     pub schema: Option<String>,
     /// Entities of the source that are in the store now, from this import or an earlier one.
@@ -95,10 +96,12 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(database: &Path, source: &Source) -> Self {
-        let mut report =
-            Self { source: database.display().to_string(), schema: source.head.clone(), ..Self::default() };
-        if !source.head_known() {
+    pub(super) fn new(database: &str, source: &Source) -> Self {
+        let mut report = Self { source: database.to_owned(), schema: source.head.clone(), ..Self::default() };
+        if source.is_foreign() {
+            report.schema = None;
+            report.kind = source.kind().to_owned();
+        } else if !source.head_known() {
             let head = source.head.as_deref().unwrap_or("none");
             report.note(format!(
                 "schema version {head} is not one that was checked; its known tables and columns were imported"
@@ -108,6 +111,28 @@ impl Report {
             report.note(format!("a copy of the database was read, as {why}"));
         }
         report
+    }
+
+    /// Adds what was found while the source was read.
+    pub(super) fn absorb(&mut self, found: Self) {
+        for (reason, rows) in found.skipped {
+            self.skip(&reason, rows);
+        }
+        for (table, rows) in found.tables_left_out {
+            *self.tables_left_out.entry(table).or_default() += rows;
+        }
+        self.workspaces_left_out.extend(found.workspaces_left_out);
+        found.problems.into_iter().for_each(|problem| self.problem(problem));
+        found.notes.into_iter().for_each(|note| self.note(note));
+        self.problems_more += found.problems_more;
+        self.notes_more += found.notes_more;
+    }
+
+    /// Counts rows of a kind that is not imported.
+    pub(super) fn leave_out(&mut self, table: &str, rows: u64) {
+        if rows > 0 {
+            *self.tables_left_out.entry(table.to_owned()).or_default() += rows;
+        }
     }
 
     /// Adds a sentence.
@@ -164,5 +189,27 @@ fn push_bounded(list: &mut Vec<String>, more: &mut u64, text: String) {
         list.push(text);
     } else {
         *more += 1;
+    }
+}
+
+/// An address without its login, for reports and errors.
+pub(super) fn without_login(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => match rest.split_once('@') {
+            Some((_, rest)) => format!("{scheme}://{rest}"),
+            None => url.to_owned(),
+        },
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_not_shown() {
+        assert_eq!(without_login("postgresql://me:secret@db:5432/mlflow"), "postgresql://db:5432/mlflow");
+        assert_eq!(without_login("http://tracking:5000"), "http://tracking:5000");
     }
 }

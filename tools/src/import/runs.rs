@@ -9,7 +9,7 @@ use runlode::engine::event::{
 use runlode::{
     DatasetInput, EntityKey, Event, ExperimentId, Lifecycle, Lsn, RawView, RunId, RunState, RunStatus, TAG_RUN_NAME,
 };
-use rusqlite::{Row, Statement};
+use rusqlite::{Row, Rows, Statement};
 
 use super::Progress;
 use super::artifacts::Places;
@@ -28,20 +28,25 @@ use crate::error::Result;
 const ARTIFACTS_PER_BATCH: usize = 1000;
 
 /// A run as the source has it.
-struct SourceRun {
-    id: RunId,
+pub(super) struct SourceRun {
+    pub(super) uuid: String,
+    pub(super) id: RunId,
+    /// The source's number of its experiment.
+    pub(super) number: Option<i64>,
+    /// Its experiment in the store, set once that is known.
     experiment: ExperimentId,
-    name: String,
-    user_id: String,
-    status: RunStatus,
-    start_time_ms: i64,
-    end_time_ms: Option<i64>,
-    params: Vec<KeyValue>,
-    tags: Vec<KeyValue>,
-    datasets: Vec<DatasetInput>,
-    model_inputs: Vec<String>,
-    model_outputs: Vec<(String, i64)>,
-    deleted: bool,
+    location: String,
+    pub(super) name: String,
+    pub(super) user_id: String,
+    pub(super) status: RunStatus,
+    pub(super) start_time_ms: i64,
+    pub(super) end_time_ms: Option<i64>,
+    pub(super) params: Vec<KeyValue>,
+    pub(super) tags: Vec<KeyValue>,
+    pub(super) datasets: Vec<DatasetInput>,
+    pub(super) model_inputs: Vec<String>,
+    pub(super) model_outputs: Vec<(String, i64)>,
+    pub(super) deleted: bool,
 }
 
 /// Runs whose id belongs to another run in the store.
@@ -110,64 +115,113 @@ pub(super) fn import(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Foreign> {
     let mut foreign = Foreign::new();
-    let mut statements = Statements::prepare(source)?;
-    let mut params = grouped(&mut statements.params)?;
-    let mut tags = grouped(&mut statements.tags)?;
-    let mut datasets = grouped(&mut statements.datasets)?;
-    let mut dataset_tags = grouped(&mut statements.dataset_tags)?;
-    let mut models = grouped(&mut statements.models)?;
-
-    let columns = source.list(
-        "runs",
-        &[
-            "run_uuid",
-            "name",
-            "user_id",
-            "status",
-            "start_time",
-            "end_time",
-            "artifact_uri",
-            "experiment_id",
-            "lifecycle_stage",
-        ],
-    );
-    let mut statement = source.prepare(&format!("SELECT {columns} FROM runs ORDER BY run_uuid"))?;
-    let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
+    let mut tables = RunTables::prepare(source)?;
+    let mut reader = tables.read()?;
     let total = source.count("runs")?;
     // Schemas and profiles may be large, and the store keeps only those of the first run that logs the data set.
     let mut datasets_seen = BTreeSet::new();
     let mut done = 0;
-    while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
+    while let Some(mut run) = reader.next(report)? {
         progress(Progress { phase: "runs", done, total });
         done += 1;
-        let uuid = text_or_empty(row, 0)?;
-        let number = integer(row, 7)?;
-        let Some(experiment) = number.and_then(|number| experiments.get(&number)).map(|mapped| mapped.id) else {
+        let Some(mapped) = run.number.and_then(|number| experiments.get(&number)) else {
             report.skip("runs of experiments that are not imported", 1);
+            report.skip("params of runs that are not imported", run.params.len() as u64);
+            report.skip("tags of runs that are not imported", run.tags.len() as u64);
             continue;
         };
-        let mut run = read_run(row, &uuid, experiment, report)?;
-        params.take(&uuid, |row| {
+        run.experiment = mapped.id;
+        let key = run_key(&run);
+        for dataset in &mut run.datasets {
+            if !datasets_seen.insert((run.experiment, dataset.name.clone(), dataset.digest.clone())) {
+                dataset.schema = None;
+                dataset.profile = None;
+            }
+        }
+        let id = run.id;
+        if !put_run(&key, run, places, sink, report)? {
+            foreign.insert(id);
+        }
+    }
+    progress(Progress { phase: "runs", done: total, total });
+    reader.finish(report)?;
+    Ok(foreign)
+}
+
+/// The tables of runs, ready to be read.
+pub(super) struct RunTables<'s> {
+    of_runs: Statements<'s>,
+    runs: Statement<'s>,
+}
+
+/// Reads runs with all that belongs to them but points, in the order of their ids.
+pub(super) struct RunReader<'g> {
+    params: Grouped<'g>,
+    tags: Grouped<'g>,
+    datasets: Grouped<'g>,
+    dataset_tags: Grouped<'g>,
+    models: Grouped<'g>,
+    rows: Rows<'g>,
+}
+
+impl<'s> RunTables<'s> {
+    pub(super) fn prepare(source: &'s Source) -> Result<Self> {
+        let columns = source.list(
+            "runs",
+            &[
+                "run_uuid",
+                "name",
+                "user_id",
+                "status",
+                "start_time",
+                "end_time",
+                "artifact_uri",
+                "experiment_id",
+                "lifecycle_stage",
+            ],
+        );
+        let runs = source.prepare(&format!("SELECT {columns} FROM runs ORDER BY run_uuid"))?;
+        Ok(Self { of_runs: Statements::prepare(source)?, runs })
+    }
+
+    pub(super) fn read(&mut self) -> Result<RunReader<'_>> {
+        Ok(RunReader {
+            params: grouped(&mut self.of_runs.params)?,
+            tags: grouped(&mut self.of_runs.tags)?,
+            datasets: grouped(&mut self.of_runs.datasets)?,
+            dataset_tags: grouped(&mut self.of_runs.dataset_tags)?,
+            models: grouped(&mut self.of_runs.models)?,
+            rows: self.runs.query([]).map_err(|error| read_failed(&error))?,
+        })
+    }
+}
+
+impl RunReader<'_> {
+    pub(super) fn next(&mut self, report: &mut Report) -> Result<Option<SourceRun>> {
+        let Some(row) = self.rows.next().map_err(|error| read_failed(&error))? else { return Ok(None) };
+        let mut run = read_run(row, report)?;
+        let uuid = run.uuid.clone();
+        self.params.take(&uuid, |row| {
             run.params.push((text_or_empty(row, 1)?, text_or_empty(row, 2)?));
             Ok(())
         })?;
-        tags.take(&uuid, |row| {
+        self.tags.take(&uuid, |row| {
             run.tags.push((text_or_empty(row, 1)?, text_or_empty(row, 2)?));
             Ok(())
         })?;
         let mut inputs: Vec<(String, DatasetInput)> = Vec::new();
-        datasets.take(&uuid, |row| {
+        self.datasets.take(&uuid, |row| {
             inputs.push((text_or_empty(row, 1)?, read_dataset(row)?));
             Ok(())
         })?;
-        dataset_tags.take(&uuid, |row| {
+        self.dataset_tags.take(&uuid, |row| {
             let input = text_or_empty(row, 1)?;
             if let Some((_, dataset)) = inputs.iter_mut().find(|(id, _)| *id == input) {
                 dataset.tags.push((text_or_empty(row, 2)?, text_or_empty(row, 3)?));
             }
             Ok(())
         })?;
-        models.take(&uuid, |row| {
+        self.models.take(&uuid, |row| {
             let model = text_or_empty(row, 2)?;
             match text(row, 1)?.as_deref() {
                 Some("RUN_OUTPUT") => run.model_outputs.push((model, integer(row, 3)?.unwrap_or(0))),
@@ -181,28 +235,21 @@ pub(super) fn import(
             let tag = run.tags.iter().find(|(key, _)| key == TAG_RUN_NAME);
             run.name = tag.map(|(_, name)| name.clone()).unwrap_or_default();
         }
-        let key = run_key(&uuid, &run);
-        for dataset in &mut run.datasets {
-            if !datasets_seen.insert((experiment, dataset.name.clone(), dataset.digest.clone())) {
-                dataset.schema = None;
-                dataset.profile = None;
-            }
-        }
-        let location = text_or_empty(row, 6)?;
-        let id = run.id;
-        if !put_run(&key, run, &location, places, sink, report)? {
-            foreign.insert(id);
-        }
+        Ok(Some(run))
     }
-    progress(Progress { phase: "runs", done: total, total });
-    for (rows, what) in [(params.finish()?, "params"), (tags.finish()?, "tags")] {
-        report.skip(&format!("{what} of runs that are not imported"), rows);
+
+    /// Counts the rows that belong to no run.
+    fn finish(self, report: &mut Report) -> Result<()> {
+        for (rows, what) in [(self.params.finish()?, "params"), (self.tags.finish()?, "tags")] {
+            report.skip(&format!("{what} of runs that are not imported"), rows);
+        }
+        Ok(())
     }
-    Ok(foreign)
 }
 
-fn read_run(row: &Row<'_>, uuid: &str, experiment: ExperimentId, report: &mut Report) -> Result<SourceRun> {
-    let (id, kept) = decode::run_id(uuid);
+fn read_run(row: &Row<'_>, report: &mut Report) -> Result<SourceRun> {
+    let uuid = text_or_empty(row, 0)?;
+    let (id, kept) = decode::run_id(&uuid);
     if !kept {
         report.note(format!("run id `{uuid}` is not 32 hex digits; the run is {id} in the store"));
     }
@@ -212,8 +259,11 @@ fn read_run(row: &Row<'_>, uuid: &str, experiment: ExperimentId, report: &mut Re
         RunStatus::Running
     });
     Ok(SourceRun {
+        uuid,
         id,
-        experiment,
+        number: integer(row, 7)?,
+        experiment: ExperimentId(0),
+        location: text_or_empty(row, 6)?,
         name: text_or_empty(row, 1)?,
         user_id: text_or_empty(row, 2)?,
         status,
@@ -240,8 +290,8 @@ fn read_dataset(row: &Row<'_>) -> Result<DatasetInput> {
     })
 }
 
-fn run_key(uuid: &str, run: &SourceRun) -> Key {
-    let mut key = Key::new("run").text(uuid).text(&run.name).text(&run.user_id).text(run.status.into());
+fn run_key(run: &SourceRun) -> Key {
+    let mut key = Key::new("run").text(&run.uuid).text(&run.name).text(&run.user_id).text(run.status.into());
     key.add_number(run.start_time_ms);
     key.add_number(run.end_time_ms.unwrap_or(-1));
     key.add_pairs(&run.params);
@@ -263,7 +313,6 @@ fn run_key(uuid: &str, run: &SourceRun) -> Key {
 fn put_run(
     key: &Key,
     mut run: SourceRun,
-    location: &str,
     places: &Places,
     sink: &mut Sink<'_>,
     report: &mut Report,
@@ -315,7 +364,7 @@ fn put_run(
     }
     // Files first: an event must not name a file that does not exist.
     let home = format!("artifacts/{}/{id}/artifacts", run.experiment);
-    let copied = places.copy(location, sink.store().path(), &home, report)?;
+    let copied = places.copy(&run.location, sink.store().path(), &home, report)?;
     let imported = &mut report.imported;
     imported.runs += 1;
     imported.params += run.params.len() as u64;

@@ -9,9 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use runlode::Point;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tempfile::TempDir;
 
+use super::report::Report;
 use crate::error::{Error, Result};
 
 /// Versions of the schema that were checked against this reader, oldest first.
@@ -36,7 +38,7 @@ const HEADS_KNOWN: &[&str] = &[
 ];
 
 /// Tables that are imported, or that hold nothing of the user's (locks, the schema's version).
-const TABLES_READ: &[&str] = &[
+pub(super) const TABLES_READ: &[&str] = &[
     "alembic_version",
     "experiments",
     "experiment_tags",
@@ -62,7 +64,36 @@ const TABLES_READ: &[&str] = &[
     "scheduler_leases",
 ];
 
-/// An open database.
+/// A point of a run, as a file of the source has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RunPoint<'p> {
+    pub(super) key: &'p str,
+    pub(super) point: Point,
+    /// Name and digest of the data set that it was measured on.
+    pub(super) dataset: Option<(&'p str, &'p str)>,
+}
+
+/// Takes the points of a run, one after another.
+pub(super) type EachPoint<'e> = dyn FnMut(&RunPoint<'_>) -> Result<()> + 'e;
+
+/// Points that are not in a table: those of a run are read from its files.
+pub(super) trait RunPoints {
+    /// Calls `each` with the points of a run in the order in which they were logged. What cannot be read is told to
+    /// `found`.
+    fn read(&self, run: &str, found: &mut Report, each: &mut EachPoint<'_>) -> Result<()>;
+}
+
+/// What a foreign format is, and what it cannot hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nature {
+    /// In the words of a report.
+    pub(super) kind: &'static str,
+    /// Whether it keeps infinities, the sign of zero and equal points that were logged twice.
+    pub(super) keeps_all_points: bool,
+}
+
+/// An open source: an SQLite database of MLflow, or the tables that another source was brought into (see
+/// [`super::stage`]).
 pub(super) struct Source {
     connection: Connection,
     columns: BTreeMap<String, BTreeSet<String>>,
@@ -70,6 +101,10 @@ pub(super) struct Source {
     pub(super) head: Option<String>,
     /// Why a copy is read, if so.
     pub(super) copied: Option<&'static str>,
+    nature: Option<Nature>,
+    files: Option<Box<dyn RunPoints>>,
+    /// What was found while a foreign source was brought into tables.
+    pub(super) found: Report,
     /// Dropped after the connection to the copy in it.
     _copy: Option<TempDir>,
 }
@@ -127,7 +162,16 @@ impl Source {
     ) -> Result<Self> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags).map_err(|error| cannot_read(path, &error))?;
-        let mut source = Self { connection, columns: BTreeMap::new(), head: None, copied, _copy: copy };
+        let mut source = Self {
+            connection,
+            columns: BTreeMap::new(),
+            head: None,
+            copied,
+            nature: None,
+            files: None,
+            found: Report::default(),
+            _copy: copy,
+        };
         source.read_schema().map_err(|error| cannot_read(path, &error))?;
         source.head = source.read_head().map_err(|error| {
             Error::Source(format!("cannot read {}, the schema's version in alembic_version: {error}", path.display()))
@@ -139,6 +183,40 @@ impl Source {
             )));
         }
         Ok(source)
+    }
+
+    /// Opens the tables that a foreign source was brought into.
+    pub(super) fn staged(
+        file: &Path,
+        name: &str,
+        nature: Nature,
+        files: Option<Box<dyn RunPoints>>,
+        folder: Option<TempDir>,
+    ) -> Result<Self> {
+        let mut source = Self::begin(file, Path::new(name), OpenFlags::SQLITE_OPEN_READ_ONLY, folder, None)?;
+        source.nature = Some(nature);
+        source.files = files;
+        Ok(source)
+    }
+
+    /// Whether it is no SQLite database of MLflow.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.nature.is_some()
+    }
+
+    /// What it is.
+    pub(super) fn kind(&self) -> &'static str {
+        self.nature.map_or("MLflow's SQLite database", |nature| nature.kind)
+    }
+
+    /// Whether it can hold every point as it was logged. MLflow's databases cannot.
+    pub(super) fn keeps_all_points(&self) -> bool {
+        self.nature.is_some_and(|nature| nature.keeps_all_points)
+    }
+
+    /// The files that have its points, if these are in no table.
+    pub(super) fn files(&self) -> Option<&dyn RunPoints> {
+        self.files.as_deref()
     }
 
     fn read_schema(&mut self) -> rusqlite::Result<()> {
@@ -220,7 +298,8 @@ impl Source {
     pub(super) fn tables_left_out(&self) -> Result<BTreeMap<String, u64>> {
         let mut left_out = BTreeMap::new();
         for table in self.columns.keys().filter(|table| !TABLES_READ.contains(&table.as_str())) {
-            let rows = if table.starts_with("sqlite_") { 0 } else { self.count(table)? };
+            let own = table.starts_with("sqlite_") || (self.is_foreign() && table.starts_with("stage_"));
+            let rows = if own { 0 } else { self.count(table)? };
             if rows > 0 {
                 left_out.insert(table.clone(), rows);
             }
