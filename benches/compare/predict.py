@@ -1,6 +1,7 @@
 """Data, models and bare Python loops for `compare predict`.
 
-    predict.py make FOLDER ROWS      rows.parquet (20 float64 columns), an ONNX and a scikit-learn model
+    predict.py make FOLDER ROWS      rows.parquet (20 float64 columns), batch.parquet (a batch of them), an ONNX and a
+                                     scikit-learn model
     predict.py bare FOLDER onnx|sklearn BATCH_ROWS [--read]
 
 A bare loop does the least that a program in Python can do: batches of the Parquet file are predicted one after the other
@@ -35,6 +36,8 @@ def make(folder, rows):
             count = min(1 << 18, rows - start)
             values = random.normal(size=(COLUMNS, count))
             writer.write_table(pa.Table.from_arrays([pa.array(column) for column in values], schema=schema))
+    first = next(pq.ParquetFile(folder / "rows.parquet").iter_batches(batch_size=1 << 16))
+    pq.write_table(pa.Table.from_batches([first]), folder / "batch.parquet", compression="zstd")
     x = random.normal(size=(2000, COLUMNS))
     y = (x @ random.normal(size=COLUMNS) > 0).astype(int)
     model = LogisticRegression().fit(pd.DataFrame(x, columns=names), y)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import launches
 from conftest import command
 
 pytestmark = pytest.mark.wire
@@ -122,7 +123,10 @@ def database(tmp_path_factory):
 
 @pytest.fixture
 def project(tmp_path):
-    folder = tmp_path / "project"
+    return made_project(tmp_path / "project")
+
+
+def made_project(folder):
     (folder / "more").mkdir(parents=True)
     for name in ("seen.py", "more/seen.py"):
         (folder / name).write_text(SCRIPT)
@@ -232,6 +236,29 @@ def test_both_launch_alike(name, project, database, tmp_path, monkeypatch):
     same(mine, theirs)
     if name not in ("no such entry point", "missing parameter") and theirs[0]:
         assert theirs[2], "the case compares nothing"
+
+
+LAUNCHES = os.environ.get("RUNLODE_LAUNCHES", "40")
+
+
+@pytest.mark.parametrize("first", range(int(LAUNCHES.split(":")[0]) if ":" in LAUNCHES else 0, int(LAUNCHES.split(":")[-1]), 20))
+def test_launches_by_chance(first, database, tmp_path, monkeypatch):
+    """`RUNLODE_LAUNCHES`: how many, or from:to (knob)."""
+    failed = []
+    for seed in range(first, first + 20):
+        text, arguments = launches.Maker(seed).launch()
+        folder = tmp_path / str(seed)
+        made_project(folder / "project")
+        if text is not None:
+            (folder / "project" / "MLproject").write_bytes(text.encode())
+        theirs = by_mlflow(folder / "project", arguments, database, folder / "theirs", monkeypatch)
+        mine = by_runlode(folder / "project", arguments, folder / "store", folder / "mine")
+        try:
+            same(mine, theirs)
+        except AssertionError as error:
+            failed.append(f"seed {seed} {arguments}\n{text}\n{str(error)[:3000]}")
+        shutil.rmtree(folder)
+    assert not failed, f"{len(failed)} differ\n" + "\n\n".join(failed)
 
 
 def git(folder, *arguments):

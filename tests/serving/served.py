@@ -1,5 +1,6 @@
 """The models that are served: each is saved by MLflow, once for a run of the tests."""
 import datetime
+import pathlib
 import sys
 
 import numpy as np
@@ -79,6 +80,36 @@ class Answering(PythonModel):
         return ANSWERS[str(model_input["what"].iloc[0])]()
 
 
+class Forming(PythonModel):
+    """Answers each row by itself, in the form that a parameter names; it takes its time, so that requests wait."""
+
+    def predict(self, context, model_input, params=None):
+        import time
+
+        time.sleep(0.02)
+        x = model_input["x"]
+        return {
+            "frame": lambda: pd.DataFrame({"twice": x * 2, "text": x.map(str), "small": x.astype("float32"), "is": x > 1}),
+            "series": lambda: x * 2,
+            "named": lambda: (x * 2).rename("y"),
+            "array": lambda: x.to_numpy() * 2,
+            "matrix": lambda: np.stack([x, -x], axis=1).astype("float32"),
+            "dict": lambda: {"a": x.to_numpy(), "b": np.stack([x, x], axis=1)},
+            "list": lambda: x.tolist(),
+            "texts": lambda: np.array([str(each) for each in x]),
+            "gaps": lambda: pd.DataFrame({"s": [None if each < 2 else str(each) for each in x]}),
+        }[params["form"]]()
+
+
+TEXTS = ["a", "", "ä", "\"\\\n", "\U0001f600"]
+
+
+def numbers():
+    """A hundred floats, each with another number of digits."""
+    special = [0.0, -0.0, 1e16, 1e-5, 1e300, 5e-324, float("nan"), float("inf"), float("-inf"), 0.1]
+    return np.array([*special, *np.random.default_rng(3).normal(size=90)])
+
+
 ANSWERS = {
     "array": lambda: np.array([[1.5, np.nan], [np.inf, -0.0]]),
     "int8": lambda: np.array([1, -1], dtype="int8"),
@@ -113,6 +144,38 @@ ANSWERS = {
     "datetime64": lambda: np.datetime64("2024-01-02"),
     "datetime64 ns": lambda: np.array(["2024-01-02"], dtype="M8[ns]"),
     "datetime64 s": lambda: np.array(["2024-01-02"], dtype="M8[s]"),
+    # Long ones cross to the server as columns.
+    "long array": lambda: numbers().reshape(50, 2),
+    "long columns": lambda: np.asfortranarray(numbers().reshape(50, 2)),
+    "long slice": lambda: np.arange(1000)[::-7],
+    "long cube": lambda: np.arange(120, dtype="uint8").reshape(4, 5, 6),
+    "long float32": lambda: numbers().astype("float32"),
+    "long float16": lambda: np.linspace(-1, 1, 100).astype("float16"),
+    "long uint64": lambda: np.arange(100, dtype="uint64") + 2**63,
+    "long bools": lambda: np.arange(100) % 3 == 0,
+    "long texts": lambda: np.array(TEXTS * 20),
+    "long objects": lambda: np.array([*TEXTS * 20, None], dtype=object),
+    "long big-endian": lambda: np.arange(100, dtype=">i4"),
+    "long dates": lambda: np.arange(100).astype("M8[s]"),
+    "long empty": lambda: np.empty((0, 100)),
+    "long rows of nothing": lambda: np.empty((100, 0)),
+    "long frame": lambda: pd.DataFrame({"i": range(100), "f": numbers(), "s": TEXTS * 20, "b": np.arange(100) % 2 == 0}),
+    "long frame of one type": lambda: pd.DataFrame(numbers().reshape(50, 2), columns=["ä", 7]),
+    "long frame of objects": lambda: pd.DataFrame({"o": pd.Series(TEXTS * 20, dtype=object), "m": [1, "x"] * 50}),
+    "long frame with gaps": lambda: pd.DataFrame({"s": ["a", None] * 50, "i": pd.array([1, None] * 50, dtype="Int64")}),
+    "long frame of dates": lambda: pd.DataFrame({"t": pd.to_datetime(["2024-01-02", None] * 50)}),
+    "long frame of small types": lambda: pd.DataFrame({"a": np.arange(100, dtype="int8"), "b": numbers().astype("float32")}),
+    "repeated columns": lambda: pd.DataFrame([[1, 2.5], [3, 4.5]], columns=["a", "a"]),
+    "alike columns": lambda: pd.DataFrame([[1, 2.5], [3, 4.5]], columns=[0, "0"]),
+    "levels of columns": lambda: pd.DataFrame([[1, 2.5]], columns=pd.MultiIndex.from_tuples([("a", "b"), ("a", "c")])),
+    "surrogates": lambda: pd.DataFrame({"s": pd.Series(["\ud800", "x"], dtype=object)}),
+    "zero in a text": lambda: pd.DataFrame({"s": ["a\0b", "\x1f\x7f\u2028"]}),
+    "no rows": lambda: pd.DataFrame({"a": [], "b": []}),
+    "no columns": lambda: pd.DataFrame(index=range(3)),
+    "long series": lambda: pd.Series(numbers(), name=3),
+    "long series of texts": lambda: pd.Series(TEXTS * 20),
+    "long dict of arrays": lambda: {"label": np.arange(100), "p": numbers().reshape(50, 2), "s": np.array(["x", "y"])},
+    "masked": lambda: np.ma.masked_array(np.arange(100), np.arange(100) % 2),
     # These end MLflow's request in a crash.
     "set": lambda: {1, 2},
     "generator": lambda: (each for each in [1]),
@@ -167,6 +230,12 @@ SIGNATURES = {
 }
 
 
+# Signatures that a test has made, by the name of their model.
+BY_CHANCE = {}
+# What saves other models that a test has, by name.
+OTHERS = {}
+
+
 def hinted():
     """A model whose signature comes from its code."""
 
@@ -188,18 +257,25 @@ def sklearn_model():
 
 def save(name, path):
     """Saves a model of one of the names in `NAMES`."""
-    if name == "sklearn":
+    if name in OTHERS:
+        OTHERS[name](pathlib.Path(path))
+    elif name == "sklearn":
         model, frame, labels = sklearn_model()
         signature = mlflow.models.infer_signature(frame, labels)
         mlflow.sklearn.save_model(model, path, signature=signature, serialization_format="cloudpickle")
     elif name == "hinted":
         mlflow.pyfunc.save_model(path, python_model=hinted())
+    elif name == "forming":
+        params = ParamSchema([ParamSpec("form", DataType.string, "array")])
+        signature = ModelSignature(Schema([ColSpec(DataType.double, "x")]), params=params)
+        mlflow.pyfunc.save_model(path, python_model=Forming(), signature=signature, code_paths=[__file__])
     elif name in ("failing", "answering"):
         signature = ModelSignature(Schema([ColSpec(DataType.string, "what")]))
         model = Failing() if name == "failing" else Answering()
         mlflow.pyfunc.save_model(path, python_model=model, signature=signature, code_paths=[__file__])
     else:
-        mlflow.pyfunc.save_model(path, python_model=Echo(), signature=SIGNATURES[name](), code_paths=[__file__])
+        signature = BY_CHANCE[name] if name in BY_CHANCE else SIGNATURES[name]()
+        mlflow.pyfunc.save_model(path, python_model=Echo(), signature=signature, code_paths=[__file__])
 
 
-NAMES = [*SIGNATURES, "sklearn", "hinted", "failing", "answering"]
+NAMES = [*SIGNATURES, "sklearn", "hinted", "failing", "answering", "forming"]

@@ -4,6 +4,7 @@ import subprocess
 import time
 
 import pytest
+import tls
 
 from conftest import COMMAND, Served
 
@@ -67,6 +68,24 @@ def test_a_version_of_a_server_is_served(registry, tmp_path, monkeypatch):
         assert server.ask("x").json() == {"predictions": ["done"]}
         until(lambda: serving(client, "1", server.address))
     assert serving(client, "1", server.address)["state"] == "ended"
+
+
+def test_a_version_behind_https_is_served(registry, tmp_path, monkeypatch):
+    _, client = registry
+    files = tls.certificate(tmp_path)
+    monkeypatch.setenv("RUNLODE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+    with tls.Front(client.tracking_uri, files) as front:
+        with pytest.raises(RuntimeError, match="certificate"):
+            Served("models:/fraud@champion", "--store", front.url)
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(files[0]))
+        with Served("models:/fraud/1", "--store", front.url) as server:
+            assert server.ask("x").json() == {"predictions": ["done"]}
+            until(lambda: serving(client, "1", server.address))
+        assert serving(client, "1", server.address)["state"] == "ended"
+        with pytest.raises(RuntimeError, match="nobody"):
+            Served("models:/nobody/1", "--store", front.url)
+    assert front.logins == {"Bearer secret"}
 
 
 def test_an_alias_is_followed_without_a_failed_request(registry):

@@ -147,3 +147,58 @@ def test_bad_requests_leave_nothing_behind(serve):
     assert resident_kib(server.process.pid) < before + (16 << 10)
     assert server.metric("waiting") == 0 and server.metric("predicting") == 0
     assert server.metric("worker_restarts_total") == 0
+
+
+def handles(process):
+    return len(os.listdir("/proc/%d/fd" % process))
+
+
+def test_a_load_leaves_nothing_behind(saved):
+    """`RUNLODE_SERVING_LOAD_S`: seconds of the load (knob)."""
+    seconds = float(os.environ.get("RUNLODE_SERVING_LOAD_S", "4"))
+    row = {"x%d" % place: place / 7 for place in range(20)}
+    good = json.dumps({"dataframe_records": [row] * 3})
+    long = json.dumps({"dataframe_split": {"columns": list(row), "data": [list(row.values())] * 300}})
+    asked = [(good, 200), (long, 200), ("{", 400), (json.dumps({"dataframe_records": [{"x0": 1.0}]}), 400)]
+    with Served(saved("sklearn"), "--batch") as server:
+        worker = children(server.process.pid)[0]
+        end, wrong, counts = time.monotonic() + seconds, [], []
+
+        def ask(share):
+            session, count = requests.Session(), 0
+            while time.monotonic() < end:
+                body, status = asked[(count + share) % len(asked)]
+                answer = session.post(
+                    server.url + "/invocations", data=body, headers={"Content-Type": "application/json"}
+                )
+                if answer.status_code != status:
+                    wrong.append((answer.status_code, answer.text[:300]))
+                count += 1
+            session.close()
+            counts.append(count)
+
+        threads = [threading.Thread(target=ask, args=(share,)) for share in range(16)]
+        [thread.start() for thread in threads]
+        time.sleep(seconds / 2)
+        before = {process: resident_kib(process) for process in (server.process.pid, worker)}
+        [thread.join() for thread in threads]
+        assert not wrong, wrong[:3]
+        assert sum(counts) > 100, "no load"
+        for process, kib in before.items():
+            assert resident_kib(process) < kib + (24 << 10), (kib, resident_kib(process))
+        # The connections of the clients are closed, those to the model kept.
+        until = time.monotonic() + 10
+        while handles(server.process.pid) > 100 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert handles(server.process.pid) <= 100
+        assert server.metric("waiting") == 0 and server.metric("predicting") == 0
+        assert server.metric("worker_restarts_total") == 0
+
+
+def children(process):
+    """The processes below one."""
+    found = []
+    for task in os.listdir("/proc/%d/task" % process):
+        with open("/proc/%d/task/%s/children" % (process, task)) as file:
+            found += map(int, file.read().split())
+    return found

@@ -108,7 +108,7 @@ const SERVING: Crate = Crate {
             "onnx/text.rs",
         ],
         &[
-            "worker/wire.rs",
+            "worker/wire/",
             "batch/answer.rs",
             "batch/cast.rs",
             "batch/error.rs",

@@ -265,3 +265,39 @@ fn a_missing_library_is_told_with_what_to_install() {
     let message = Search { library: Some(nowhere.clone()), pythons: Vec::new() }.find().unwrap_err().to_string();
     assert!(message.contains("pip install onnxruntime") && message.contains(nowhere.to_str().unwrap()), "{message}");
 }
+
+/// Models that tract refuses, and the operators that it says it lacks.
+#[cfg(feature = "tract")]
+const LACKING: [(&str, &[&str]); 6] = [
+    ("classifier_zipmap", &["ai.onnx.ml.ZipMap"]),
+    ("classifier_zipmap_text", &["ai.onnx.ml.ZipMap"]),
+    ("isolation_forest", &["ai.onnx.ml.LabelEncoder", "ai.onnx.ml.TreeEnsembleRegressor"]),
+    ("several_upright", &["ai.onnx.ml.OneHotEncoder", "ai.onnx.ml.Scaler"]),
+    ("several_outputs", &["ai.onnx.ml.OneHotEncoder", "ai.onnx.ml.Scaler"]),
+    ("sequence", &["SplitToSequence"]),
+];
+
+#[cfg(feature = "tract")]
+#[test]
+fn tract_answers_as_mlflow_does_or_names_what_it_lacks() {
+    use runlode_serving::onnx::TractModel;
+
+    let mut failures = Vec::new();
+    let mut cases_count = 0;
+    for name in MODELS {
+        let lacking = LACKING.iter().find(|(model, _)| *model == name).map(|(_, operators)| *operators);
+        match (TractModel::load(&model(name).join("model.onnx")), lacking) {
+            (Ok(engine), None) => {
+                for case in cases(name) {
+                    cases_count += 1;
+                    failures.extend(compare(&engine, case).err());
+                }
+            }
+            (Err(LoadError::Operators { operators, .. }), Some(lacking)) => assert_eq!(operators, lacking, "{name}"),
+            (loaded, lacking) => failures.push(format!("{name}: {:?}, lacking {lacking:?}", loaded.map(|_| "loaded"))),
+        }
+    }
+    assert!(failures.is_empty(), "{} of {cases_count} cases:\n{}", failures.len(), failures.join("\n"));
+    assert!(cases_count > 40);
+    compare_digits(&TractModel::load(&digits_model()).unwrap());
+}

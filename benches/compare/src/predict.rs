@@ -6,6 +6,9 @@
 //! - The loop predicts batches that are in memory already, and throws the answers away; ours reads the file, casts each
 //!   cell to the signature's type and writes a Parquet file. A second loop that reads the file stands beside it.
 //! - Both sides are the best of [`TRIES`] turns, taken in turn. Memory is the peak of all processes of ours (`VmHWM`).
+//! - The loop's time has neither the start of Python nor the imports. Ours is the whole command; the same command on one
+//!   batch says what its start takes. An ONNX model is held to its bar with the start. scikit-learn is held to it without:
+//!   the imports of a pickled model take longer than the loop.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -34,28 +37,34 @@ pub(crate) fn measure(options: &Options) -> Result<bool, String> {
         if options.only.as_ref().is_some_and(|only| only != kind) {
             continue;
         }
-        let mut best = [f64::INFINITY; 3];
+        let mut best = [f64::INFINITY; 4];
         let mut memory_mib: f64 = 0.0;
         for _ in 0..TRIES {
-            let (seconds, mib) = ours(options, &folder, kind)?;
+            let (seconds, mib) = ours(options, &folder, kind, "rows.parquet")?;
             memory_mib = memory_mib.max(mib);
+            let (start, _) = ours(options, &folder, kind, "batch.parquet")?;
             let loops = [bare(options, &folder, kind, false)?, bare(options, &folder, kind, true)?];
-            for (best, seconds) in best.iter_mut().zip([seconds, loops[0], loops[1]]) {
+            for (best, seconds) in best.iter_mut().zip([seconds, start, loops[0], loops[1]]) {
                 *best = best.min(seconds);
             }
         }
-        let [own, theirs, reading] = best.map(|seconds| rows as f64 / seconds / 1e6);
+        let start_s = best[1];
+        let net_rate = rows.saturating_sub(BATCH_ROWS as u64) as f64 / (best[0] - start_s) / 1e6;
+        let [whole_rate, _, theirs, reading] = best.map(|seconds| rows as f64 / seconds / 1e6);
+        let own = if kind == "onnx" { whole_rate } else { net_rate };
         let (ratio, ok) = (own / theirs, own / theirs >= bar && memory_mib <= MEMORY_MIB_BAR);
         all_ok &= ok;
         println!(
-            "predict.{kind:10} {:5.1}%  bar {:.0}%  {}   {own:.2} M rows/s   bare loop {theirs:.2} M rows/s, with the reading \
-             {reading:.2}   peak {memory_mib:.0} MiB, bar {MEMORY_MIB_BAR:.0}",
+            "predict.{kind:10} {:5.1}%  bar {:.0}%  {}   {whole_rate:.2} M rows/s, {net_rate:.2} without the start of \
+             {start_s:.2} s   bare loop {theirs:.2} M rows/s, with the reading {reading:.2}   peak {memory_mib:.0} MiB, bar \
+             {MEMORY_MIB_BAR:.0}",
             ratio * 100.0,
             bar * 100.0,
             if ok { "ok   " } else { "short" },
         );
         document.push(json!({
-            "name": format!("predict.{kind}"), "rows": rows, "ratio": ratio, "bar": bar, "rows_per_s": own * 1e6,
+            "name": format!("predict.{kind}"), "rows": rows, "ratio": ratio, "bar": bar,
+            "rows_per_s": whole_rate * 1e6, "rows_per_s_without_start": net_rate * 1e6, "start_s": start_s,
             "bare_rows_per_s": theirs * 1e6, "bare_reading_rows_per_s": reading * 1e6, "memory_mib": memory_mib,
         }));
     }
@@ -89,14 +98,14 @@ fn bare(options: &Options, folder: &Path, kind: &str, reads: bool) -> Result<f64
 }
 
 /// Seconds of one turn of ours, from its start to its end, and the peak of its memory in MiB.
-fn ours(options: &Options, folder: &Path, kind: &str) -> Result<(f64, f64), String> {
+fn ours(options: &Options, folder: &Path, kind: &str, rows: &str) -> Result<(f64, f64), String> {
     let output = folder.join("answers.parquet");
     let started = Instant::now();
     let mut child = Command::new(&options.runlode)
         .args(["models", "predict"])
         .arg(folder.join(kind))
         .arg("-i")
-        .arg(folder.join("rows.parquet"))
+        .arg(folder.join(rows))
         .arg("-o")
         .arg(&output)
         .args(["--batch-rows", &BATCH_ROWS.to_string(), "--env-manager", "local"])

@@ -2,10 +2,10 @@
 //!
 //! Its answers are not trusted: bounded in size, redirects are not followed, names of files are checked by the cache.
 //! The login comes from the variables of MLflow's clients: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or
-//! `MLFLOW_TRACKING_TOKEN`.
+//! `MLFLOW_TRACKING_TOKEN`. https goes through `curl`.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use ureq::Agent;
-use ureq::http::StatusCode;
 
+use super::curl;
 use super::name::{UriError, Which};
 use super::store::{Listed, LocalOnly, LoggedModel, ModelStore, Owner, Place, Version, local_folder};
 use crate::folder::{FILES_MAX, plain_path};
@@ -25,6 +25,10 @@ use crate::folder::{FILES_MAX, plain_path};
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Longest answer that is no file.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// Most pages of a listing.
+const PAGES_MAX: usize = 10_000;
+/// Longest path of a file, as Linux has it.
+const PATH_BYTES_MAX: usize = 4096;
 /// How long a call may take before its answer begins.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much of a refusal is shown.
@@ -36,6 +40,25 @@ pub struct HttpStore {
     agent: Agent,
     base: String,
     authorization: Option<String>,
+    patience: Duration,
+}
+
+/// What a server answered.
+struct Answer {
+    status: u16,
+    body: Box<dyn Read + Send>,
+}
+
+impl Answer {
+    /// The body as a text that is not too long.
+    fn text(self) -> io::Result<String> {
+        let mut text = String::new();
+        self.body.take(ANSWER_BYTES_MAX + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > ANSWER_BYTES_MAX {
+            return Err(io::Error::other(format!("the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20)));
+        }
+        Ok(text)
+    }
 }
 
 /// How a call is made.
@@ -173,23 +196,29 @@ impl HttpStore {
     /// A server by the URL before `/api/2.0/mlflow`.
     ///
     /// # Errors
-    /// [`UriError::Store`] for https, which is not built in, and logins that are no text.
+    /// [`UriError::Store`] for other URLs than those of http and https, and logins that are no text.
     pub fn new(url: &str) -> Result<Self, UriError> {
-        if !url.starts_with("http://") {
-            return Err(UriError::Store(format!(
-                "{url} is no http:// URL; https is not built in: use a tunnel or a local proxy"
-            )));
+        Self::with_patience(url, PATIENCE)
+    }
+
+    /// A server that is waited for so long: for its connection, and for each answer to begin.
+    ///
+    /// # Errors
+    /// As [`HttpStore::new`].
+    pub fn with_patience(url: &str, patience: Duration) -> Result<Self, UriError> {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(UriError::Store(format!("{url} is the URL of no server: it begins with neither http:// nor https://")));
         }
         let config = Agent::config_builder()
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
+            .timeout_connect(Some(patience))
+            .timeout_recv_response(Some(patience))
             .http_status_as_error(false)
             // The login is for this server only.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .build();
         let base = url.trim_end_matches('/').to_owned();
-        Ok(Self { agent: Agent::new_with_config(config), base, authorization: login()? })
+        Ok(Self { agent: Agent::new_with_config(config), base, authorization: login()?, patience })
     }
 
     /// The URL that it was made with.
@@ -198,16 +227,37 @@ impl HttpStore {
         &self.base
     }
 
-    fn call(&self, url: &str, body: Option<&serde_json::Value>) -> Result<ureq::http::Response<ureq::Body>, UriError> {
-        self.call_as(if body.is_some() { Method::Post } else { Method::Get }, url, body)
+    fn call_as(&self, method: Method, url: &str, body: Option<&serde_json::Value>) -> Result<Answer, UriError> {
+        let body = body.map(ToString::to_string);
+        let answer = if url.starts_with("https://") {
+            let authorization = self.authorization.as_deref();
+            let call =
+                curl::Call { method: method.name(), url, authorization, body: body.as_deref(), patience: self.patience };
+            let (status, file) = curl::call(&call)?;
+            Answer { status, body: Box::new(file) }
+        } else {
+            self.call_plain(method, url, body)?
+        };
+        if (200..300).contains(&answer.status) {
+            return Ok(answer);
+        }
+        let status = answer.status;
+        let text = answer.text().unwrap_or_default();
+        let refused: Option<Refused> = serde_json::from_str(&text).ok();
+        let reason: String = match &refused {
+            Some(refused) if !refused.message.is_empty() => refused.message.chars().take(REASON_CHARS_MAX).collect(),
+            _ => text.trim().chars().take(REASON_CHARS_MAX).collect(),
+        };
+        let is_absent =
+            status == 404 && refused.is_some_and(|refused| refused.error_code == "RESOURCE_DOES_NOT_EXIST");
+        Err(if is_absent {
+            UriError::Absent(reason)
+        } else {
+            UriError::Store(format!("{url} answered {status}: {reason}"))
+        })
     }
 
-    fn call_as(
-        &self,
-        method: Method,
-        url: &str,
-        body: Option<&serde_json::Value>,
-    ) -> Result<ureq::http::Response<ureq::Body>, UriError> {
+    fn call_plain(&self, method: Method, url: &str, body: Option<String>) -> Result<Answer, UriError> {
         let failed = |error: ureq::Error| UriError::Store(format!("{}: {error}", self.base));
         let mut request = ureq::http::Request::builder().method(method.name()).uri(url);
         if let Some(authorization) = &self.authorization {
@@ -224,37 +274,20 @@ impl HttpStore {
                 if let Some(authorization) = &self.authorization {
                     request = request.header("Authorization", authorization);
                 }
-                request.force_send_body().send(body.to_string())
+                request.force_send_body().send(body)
             }
-            Some(body) => self.agent.run(request.body(body.to_string()).map_err(wrong)?),
+            Some(body) => self.agent.run(request.body(body).map_err(wrong)?),
             None => self.agent.run(request.body(()).map_err(wrong)?),
         };
         let answer = answer.map_err(failed)?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let status = answer.status();
-        let mut answer = answer;
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().unwrap_or_default();
-        let refused: Option<Refused> = serde_json::from_str(&text).ok();
-        let reason: String = match &refused {
-            Some(refused) if !refused.message.is_empty() => refused.message.chars().take(REASON_CHARS_MAX).collect(),
-            _ => text.trim().chars().take(REASON_CHARS_MAX).collect(),
-        };
-        let is_absent = status == StatusCode::NOT_FOUND
-            && refused.is_some_and(|refused| refused.error_code == "RESOURCE_DOES_NOT_EXIST");
-        Err(if is_absent {
-            UriError::Absent(reason)
-        } else {
-            UriError::Store(format!("{url} answered {status}: {reason}"))
-        })
+        Ok(Answer { status: answer.status().as_u16(), body: Box::new(answer.into_body().into_reader()) })
     }
 
     /// An answer of JSON.
     fn ask<T: DeserializeOwned>(&self, path: &str, body: Option<&serde_json::Value>) -> Result<T, UriError> {
         let url = format!("{}/api/2.0/{path}", self.base);
-        let mut answer = self.call(&url, body)?;
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let method = if body.is_some() { Method::Post } else { Method::Get };
+        let text = self.call_as(method, &url, body)?.text();
         let text = text.map_err(|error| UriError::Store(format!("{url}: {error}")))?;
         serde_json::from_str(&text)
             .map_err(|error| UriError::Store(format!("{url} is no answer of an MLflow server: {error}")))
@@ -272,8 +305,7 @@ impl HttpStore {
         body: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value, UriError> {
         let url = format!("{}/api/2.0/{path}", self.base);
-        let mut answer = self.call_as(method, &url, body)?;
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let text = self.call_as(method, &url, body)?.text();
         let text = text.map_err(|error| UriError::Store(format!("{url}: {error}")))?;
         if text.trim().is_empty() {
             return Ok(serde_json::Value::Null);
@@ -437,15 +469,24 @@ impl ModelStore for HttpStore {
         let mut files = Vec::new();
         let mut folders = vec![root.clone()];
         let mut seen = HashSet::new();
+        let mut pages: usize = 0;
         while let Some(folder) = folders.pop() {
             let mut token = String::new();
             loop {
+                pages += 1;
+                // Pages without files would go on forever.
+                if pages > PAGES_MAX {
+                    return Err(UriError::Unreadable(format!("{} has more than {PAGES_MAX} pages of files", place.uri)));
+                }
                 let page = if token.is_empty() { String::new() } else { format!("&page_token={}", escaped(&token)) };
                 let answer: FilesAnswer = self.ask(&format!("{}{page}", Self::list_path(place, &folder)?), None)?;
                 for file in answer.files {
                     // The proxy names entries of the folder, the others paths below the root.
                     let name = file.path.rsplit('/').next().unwrap_or_default();
                     let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+                    if path.len() > PATH_BYTES_MAX {
+                        return Err(UriError::Unreadable(format!("{} has folders in folders without end", place.uri)));
+                    }
                     if !seen.insert(path.clone()) {
                         continue;
                     }
@@ -484,7 +525,6 @@ impl ModelStore for HttpStore {
             }
             (Owner::Version(..) | Owner::Nobody, None) => return Err(unreadable(&place.uri)),
         };
-        let answer = self.call(&url, None)?;
-        Ok(Box::new(answer.into_body().into_reader()))
+        Ok(self.call_as(Method::Get, &url, None)?.body)
     }
 }

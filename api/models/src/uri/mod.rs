@@ -10,6 +10,7 @@
 //! ```
 
 mod cache;
+mod curl;
 mod http;
 mod name;
 mod store;

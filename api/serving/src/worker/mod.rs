@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use runlode_models::{Input, Value};
 use serde_json::json;
 
@@ -27,7 +28,7 @@ pub use process::LoadError;
 use crate::engine::{Engine, Output, PredictError, Together, Untyped};
 use process::Launch;
 use supervisor::Supervisor;
-use wire::{Kind, Part};
+use wire::{Kind, Part, Request, Wanted};
 
 /// How a model's processes are started.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ pub struct PythonOptions {
     pub variables: Vec<(OsString, OsString)>,
     /// Processes at a time.
     pub processes_count: usize,
+    /// Whether a process predicts on one request at a time, whatever comes in; the next one is received meanwhile.
+    pub one_at_a_time: bool,
     /// How long a request waits for a process while none is ready.
     pub ready_wait: Duration,
 }
@@ -61,6 +64,7 @@ impl PythonOptions {
             python: python.into(),
             variables: Vec::new(),
             processes_count: 1,
+            one_at_a_time: false,
             ready_wait: Duration::from_secs(30),
         }
     }
@@ -84,6 +88,7 @@ impl PythonEngine {
             "folder": options.folder,
             "flavor": options.flavor,
             "example": options.example,
+            "one_at_a_time": options.one_at_a_time,
         });
         let launch = Launch { python: options.python, variables: options.variables, model };
         let supervisor = Supervisor::start(launch, options.processes_count, options.ready_wait)?;
@@ -96,7 +101,7 @@ impl PythonEngine {
         self.supervisor.pids()
     }
 
-    fn one(&self, request: &[u8]) -> Result<Output, PredictError> {
+    fn one(&self, request: &Request) -> Result<Output, PredictError> {
         let mut parts = self.supervisor.call(request)?.into_iter();
         match (parts.next(), parts.next()) {
             (Some(part), None) => output(part),
@@ -107,7 +112,11 @@ impl PythonEngine {
 
 impl Engine for PythonEngine {
     fn predict(&self, input: Input, params: Option<&[(String, Value)]>) -> Result<Output, PredictError> {
-        self.one(&wire::request(&input, None, params)?)
+        self.one(&wire::request(&input, Wanted::Answer, params)?)
+    }
+
+    fn predict_rows(&self, input: Input, params: Option<&[(String, Value)]>) -> Result<Output, PredictError> {
+        self.one(&wire::request(&input, Wanted::Rows, params)?)
     }
 
     fn predict_together(
@@ -116,7 +125,7 @@ impl Engine for PythonEngine {
         rows_each: &[usize],
         params: Option<&[(String, Value)]>,
     ) -> Result<Together, PredictError> {
-        let parts = self.supervisor.call(&wire::request(&input, Some(rows_each), params)?)?;
+        let parts = self.supervisor.call(&wire::request(&input, Wanted::Each(rows_each), params)?)?;
         if parts.len() == rows_each.len()
             && parts.iter().all(|part| matches!(part.kind, Kind::Answer | Kind::Unencodable))
         {
@@ -124,6 +133,7 @@ impl Engine for PythonEngine {
         }
         match parts.into_iter().next() {
             Some(Part { kind: Kind::Unsplit, .. }) => Ok(Together::Unsplit),
+            Some(part @ Part { kind: Kind::Columns, .. }) => output(part).map(Together::Whole),
             Some(part) => output(part).and_then(|_| Err(unexpected())),
             None => Err(unexpected()),
         }
@@ -149,8 +159,12 @@ fn unexpected() -> PredictError {
 fn output(part: Part) -> Result<Output, PredictError> {
     let text = || String::from_utf8_lossy(&part.bytes).into_owned();
     match part.kind {
-        Kind::Answer => Ok(Output::Encoded(part.bytes)),
-        Kind::Error => Err(PredictError::Answered { status: part.status, body: part.bytes }),
+        Kind::Answer => Ok(Output::Encoded(Bytes::from_owner(part.bytes))),
+        Kind::Columns => wire::data(&part.bytes).map(Output::Data).map_err(|why| {
+            let reason = format!("the model's process described its answer wrongly: {why}");
+            PredictError::Unencodable { reason }
+        }),
+        Kind::Error => Err(PredictError::Answered { status: part.status, body: Bytes::from_owner(part.bytes) }),
         Kind::Lost => Err(PredictError::Lost { reason: text() }),
         Kind::Unencodable => Err(PredictError::Unencodable { reason: text() }),
         Kind::Refused => Err(PredictError::Refused(text())),

@@ -27,19 +27,20 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use arrow_buffer::{Buffer, MutableBuffer};
 use parking_lot::{Condvar, Mutex};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::{Value as Json, json};
 
-use super::wire::{Kind, Part};
+use super::wire::{Kind, Part, Request};
 
 /// The first lines of the program; they receive the rest.
 const BOOT: &str = include_str!("python/boot.py");
 /// The program's modules, each after those that it imports.
-const MODULES: [(&str, &str); 3] = [
+const MODULES: [(&str, &str); 4] = [
     ("runlode_worker_inputs", include_str!("python/inputs.py")),
+    ("runlode_worker_columns", include_str!("python/columns.py")),
     ("runlode_worker_answers", include_str!("python/answers.py")),
     ("runlode_worker_main", include_str!("python/main.py")),
 ];
@@ -211,13 +212,13 @@ impl Process {
     }
 
     /// Sends a request and waits for its answer.
-    pub(super) fn call(&self, request: &[u8]) -> Result<Vec<Part>, CallError> {
+    pub(super) fn call(&self, request: &Request) -> Result<Vec<Part>, CallError> {
         let (number, connection) = self.connection().map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => CallError::Unsent,
             _ => CallError::Failed(error),
         })?;
         // A request of which a byte is missing is never predicted on.
-        let answered = match (&*connection).write_all(request) {
+        let answered = match request.send(&mut &*connection) {
             Ok(()) => read_answer(&connection).map_err(|error| CallError::Lost(self.cause(&error))),
             Err(_) => Err(CallError::Unsent),
         };
@@ -289,9 +290,10 @@ fn read_answer(connection: &UnixStream) -> io::Result<Vec<Part>> {
         heads.push((kind, status, bounded(u64::from_le_bytes(length))?));
     }
     let part = |(kind, status, length)| {
-        let mut bytes = vec![0; length];
+        // At the boundary that columns need.
+        let mut bytes = MutableBuffer::from_len_zeroed(length);
         stream.read_exact(&mut bytes)?;
-        Ok(Part { kind, status, bytes: Bytes::from(bytes) })
+        Ok(Part { kind, status, bytes: Buffer::from(bytes) })
     };
     heads.into_iter().map(part).collect()
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::process::{CallError, Launch, LoadError, Process};
-use super::wire::Part;
+use super::wire::{Part, Request};
 use crate::engine::PredictError;
 
 /// Pause after a failed start, and the longest one.
@@ -93,7 +93,7 @@ impl Supervisor {
     }
 
     /// Sends a request to a process and waits for its answer.
-    pub(super) fn call(&self, request: &[u8]) -> Result<Vec<Part>, PredictError> {
+    pub(super) fn call(&self, request: &Request) -> Result<Vec<Part>, PredictError> {
         let until = Instant::now() + self.shared.ready_wait;
         loop {
             let (number, process) = self.shared.take(until)?;

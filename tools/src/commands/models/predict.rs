@@ -133,7 +133,8 @@ impl Predict {
             signature: model.signature.as_ref().filter(|_| !model.is_by_type_hint),
             params: params.as_deref(),
             batch_rows: self.batch_rows as usize,
-            workers,
+            // A model's process receives rows while it predicts on others.
+            workers: if is_here { workers } else { workers * 2 },
             on_error: match self.on_error {
                 Policy::Fail => OnError::Fail,
                 Policy::Skip => OnError::Skip,
@@ -164,7 +165,7 @@ impl Predict {
 
     fn load(&self, folder: &Path, uri: &str, processes_count: usize, onnx_threads: Option<usize>) -> Result<Model> {
         let environment = self.environment.clone();
-        load(folder, uri, &Wanted { environment, processes_count, ready_wait: READY_WAIT, onnx_threads })
+        load(folder, uri, &Wanted { environment, processes_count, one_at_a_time: true, ready_wait: READY_WAIT, onnx_threads })
     }
 
     /// Whether input and output are what MLflow's command takes and gives.

@@ -23,7 +23,7 @@ use crate::output::Output;
 /// Which store is meant.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StoreOption {
-    /// Folder of a store, or http:// and a tracking server [default: MLFLOW_REGISTRY_URI, else MLFLOW_TRACKING_URI]
+    /// Folder of a store, or the URL of a tracking server [default: MLFLOW_REGISTRY_URI, else MLFLOW_TRACKING_URI]
     #[arg(long, value_name = "STORE")]
     pub(crate) store: Option<String>,
 }

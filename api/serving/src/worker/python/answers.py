@@ -8,7 +8,9 @@ import json
 import sys
 import traceback
 
-ANSWER, ERROR, LOST, UNENCODABLE, REFUSED, UNSPLIT = range(6)
+import runlode_worker_columns as columns
+
+ANSWER, ERROR, LOST, UNENCODABLE, REFUSED, UNSPLIT, COLUMNS = range(7)
 
 
 class Encoder(json.JSONEncoder):
@@ -55,8 +57,19 @@ def whole(given):
     return given
 
 
+def made(given, header):
+    """The parts of an answer: the kind, the status and the bytes of each, or pieces of bytes."""
+    rows_each, by_rows = header.get("rows_each"), header.get("by_rows", False)
+    pieces = columns.packed(given, by_rows, rows_each is not None, ENCODER.encode)
+    if pieces is not None:
+        return [(COLUMNS, 200, pieces)]
+    if rows_each is not None:
+        return parts(given, rows_each) or [(UNSPLIT, 200, b"")]
+    return [encoded(given)]
+
+
 def encoded(given):
-    """One answer: its kind, its status and its bytes."""
+    """One answer as JSON."""
     try:
         return ANSWER, 200, ENCODER.encode(whole(given)).encode("ascii")
     except Exception as error:

@@ -3,6 +3,7 @@
 The supervisor hands a new connection over whenever it needs one, sends a request, and waits for its answer. It has gone
 when the control socket ends; so does this process then.
 """
+import contextlib
 import gc
 import importlib
 import inspect
@@ -19,6 +20,8 @@ import runlode_worker_inputs as inputs
 
 # How long a model's own threads and exit handlers may take at the end.
 EXIT_S = 5.0
+# Bytes that are not copied once more before they are sent.
+LONG_BYTES = 1 << 14
 
 
 class Model:
@@ -36,6 +39,7 @@ class Model:
         parameter = inspect.signature(self.predict).parameters.get("params")
         self.takes_params = parameter is not None and parameter.kind is not inspect.Parameter.VAR_KEYWORD
         self.example = example(folder, described.get("example"))
+        self.turn = threading.Lock() if described.get("one_at_a_time") else contextlib.nullcontext()
 
     def answer(self, header, body, base):
         """The answers to one request, or to several that are predicted together."""
@@ -54,12 +58,11 @@ class Model:
         try:
             if self.example is not None:
                 data = like_example(data, self.example)
-            predicted = self.predict(data, params=params) if self.takes_params else self.predict(data)
+            with self.turn:
+                predicted = self.predict(data, params=params) if self.takes_params else self.predict(data)
         except BaseException as error:
             return [answers.failed(error, data)]
-        if "rows_each" in header:
-            return answers.parts(predicted, header["rows_each"]) or [(answers.UNSPLIT, 200, b"")]
-        return [answers.encoded(predicted)]
+        return answers.made(predicted, header)
 
 
 def overridden(config):
@@ -154,12 +157,27 @@ def serve(connection, model):
                     return
                 header = json.loads(bytes(memoryview(body)[:header_bytes]))
                 made = model.answer(header, body, (header_bytes + 7) & ~7)
-                heads = b"".join(struct.pack("<BHQ", kind, status, len(text)) for kind, status, text in made)
-                pieces = [struct.pack("<I", len(made)), heads]
-                pieces.extend(text for _, _, text in made)
-                connection.sendall(b"".join(pieces))
+                send(connection, made)
         except OSError:
             return  # The supervisor gave this request up.
+
+
+def send(connection, made):
+    """Sends the parts of an answer, long pieces without a copy."""
+    parts = [(kind, status, text if isinstance(text, list) else [text]) for kind, status, text in made]
+    short = bytearray(struct.pack("<I", len(parts)))
+    for kind, status, pieces in parts:
+        short += struct.pack("<BHQ", kind, status, sum(memoryview(piece).nbytes for piece in pieces))
+    for _, _, pieces in parts:
+        for piece in pieces:
+            if memoryview(piece).nbytes < LONG_BYTES:
+                short.extend(memoryview(piece).cast("B"))
+                continue
+            connection.sendall(short)
+            connection.sendall(piece)
+            short = bytearray()
+    if short:
+        connection.sendall(short)
 
 
 def receive(connection, length):

@@ -20,6 +20,8 @@ use crate::output::note;
 pub(crate) struct Wanted {
     pub(crate) environment: Environment,
     pub(crate) processes_count: usize,
+    /// Whether a process predicts on one request at a time.
+    pub(crate) one_at_a_time: bool,
     pub(crate) ready_wait: Duration,
     /// Threads of an operator of an ONNX model that does not say it; none is one for each core.
     pub(crate) onnx_threads: Option<usize>,
@@ -48,6 +50,7 @@ pub(crate) fn load(folder: &Path, name: &str, wanted: &Wanted) -> Result<Model> 
     let python = wanted.environment.python(&folder)?;
     let mut options = PythonOptions::new(&folder, described(flavor), python);
     options.processes_count = wanted.processes_count;
+    options.one_at_a_time = wanted.one_at_a_time;
     options.ready_wait = wanted.ready_wait;
     if file.is_type_hint_from_example {
         options.example = file.example.as_ref().map(example);

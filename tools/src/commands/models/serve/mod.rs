@@ -65,7 +65,7 @@ pub struct Serve {
     /// Largest request
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     body_mib: u16,
-    /// Store, or http:// and a server, where the model is looked up and serving is recorded [default:
+    /// Store, or the URL of a server, where the model is looked up and serving is recorded [default:
     /// MLFLOW_TRACKING_URI]
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
@@ -91,6 +91,7 @@ impl Serve {
         let wanted = load::Wanted {
             environment: self.environment.clone(),
             processes_count: self.workers.into(),
+            one_at_a_time: false,
             ready_wait: timeout,
             onnx_threads: None,
         };

@@ -27,7 +27,9 @@ pub(crate) fn find(place: Option<&Place>, uri: &str) -> Result<Found> {
         Some(Place::Store(store)) if needs_store(uri) => {
             Source::Store { calls: store.mlflow(), path: store.path().to_owned() }
         }
-        Some(Place::Server { base, .. }) if needs_store(uri) => Source::Server(HttpStore::new(base).map_err(refused)?),
+        Some(Place::Server(server)) if needs_store(uri) => {
+            Source::Server(HttpStore::new(server.url()).map_err(refused)?)
+        }
         // It refuses what needs a store, and says how to name one.
         _ => Source::Nothing,
     };

@@ -1,23 +1,7 @@
-//! The bytes between a server and the worker of a model.
-//!
-//! ```text
-//! request   u64 bytes of header and body | u64 bytes of header | header (JSON) | zeros up to a multiple of 8 | body
-//! answer    u32 parts | for each part: u8 kind, u16 status, u64 bytes | the bytes of all parts
-//! ```
-//!
-//! All numbers are little-endian. The header says what the input is; it names columns by their place in the body:
-//!
-//! - Numbers lie in the body as numpy has them, so that `numpy.frombuffer` makes arrays without a copy. The columns of
-//!   one type lie one behind the other and make one block, as pandas keeps them. A block begins at a multiple of 8. A
-//!   missing number is NaN, a missing time NaT.
-//! - Texts are a list in JSON: nothing else makes many texts as fast in Python.
-//! - Other values are a tree in the header: `{"plain": ...}` if JSON has all of it, else `{"tagged": ...}`, where a list
-//!   begins with what it is (`l` list, `d` dict, `b` bytes, `t` nanoseconds since 1970, `y` days since then, `a` array).
-//!
-//! Arrow IPC would need pyarrow in the environment of every model. For a row of 20 numbers pyarrow takes 365 us to a frame
-//! of pandas, this 18 us; for 10,000 rows 1,115 us and 22 us.
+//! A request as bytes.
 
 use std::fmt::Write as _;
+use std::io::{self, Write};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -25,55 +9,56 @@ use arrow_array::types::{
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
+use arrow_buffer::Buffer;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use half::f16;
 use runlode_models::json::{write_float, write_text};
 use runlode_models::{Cells, Column, DType, Frame, Input, Label, Tensor, Value};
 
+use super::body::Body;
+use super::{ALIGN_BYTES, Params, name};
 use crate::engine::{PredictError, Untyped, UntypedForm};
 
 /// Where the header begins.
 const HEAD_BYTES: usize = 16;
-/// Boundary of columns.
-const ALIGN_BYTES: usize = 8;
 /// `numpy.datetime64("NaT")`.
 const NOT_A_TIME: i64 = i64::MIN;
 
-/// One part of an answer.
-#[derive(Debug, PartialEq)]
-pub(super) struct Part {
-    pub(super) kind: Kind,
-    pub(super) status: u16,
-    pub(super) bytes: Bytes,
+/// A request on its way to a worker.
+#[derive(Debug)]
+pub(in crate::worker) struct Request {
+    head: Vec<u8>,
+    body: Body,
 }
 
-/// What a part of an answer is.
+/// In what form the answer is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::worker) enum Wanted<'a> {
+    /// JSON, or columns that the server writes as the same JSON.
     Answer,
-    Error,
-    Lost,
-    Unencodable,
-    Refused,
-    Unsplit,
+    /// The same, for several requests of so many rows each.
+    Each(&'a [usize]),
+    /// Columns wherever the answer has any, with a cell for each row.
+    Rows,
 }
 
-impl Kind {
-    pub(super) fn of(number: u8) -> Option<Self> {
-        let all = [Self::Answer, Self::Error, Self::Lost, Self::Unencodable, Self::Refused, Self::Unsplit];
-        all.get(usize::from(number)).copied()
+impl Request {
+    /// Sends all of it.
+    pub(in crate::worker) fn send(&self, to: &mut impl Write) -> io::Result<()> {
+        self.body.send(&self.head, to)
     }
 }
 
-type Params<'a> = Option<&'a [(String, Value)]>;
-
-/// The bytes of a request. `rows_each` is given if it is several requests at once.
+/// The bytes of a request.
 ///
 /// # Errors
 /// [`PredictError::Refused`]: an array is not of the type that it is said to be.
-pub(super) fn request(input: &Input, rows_each: Option<&[usize]>, params: Params<'_>) -> Result<Vec<u8>, PredictError> {
+pub(in crate::worker) fn request(
+    input: &Input,
+    wanted: Wanted<'_>,
+    params: Params<'_>,
+) -> Result<Request, PredictError> {
     let mut writer = Writer::default();
     match input {
         Input::Frame(frame) => writer.frame(frame)?,
@@ -97,15 +82,19 @@ pub(super) fn request(input: &Input, rows_each: Option<&[usize]>, params: Params
             writer.tree(value)?;
         }
     }
-    if let Some(rows_each) = rows_each {
-        writer.header.push_str(",\"rows_each\":");
-        write_list(&mut writer.header, rows_each, write_int);
+    match wanted {
+        Wanted::Answer => {}
+        Wanted::Each(rows_each) => {
+            writer.header.push_str(",\"rows_each\":");
+            write_list(&mut writer.header, rows_each, write_int);
+        }
+        Wanted::Rows => writer.header.push_str(",\"by_rows\":true"),
     }
     writer.finish(params)
 }
 
 /// The bytes of a request that pandas and numpy give types to.
-pub(super) fn untyped(request: &Untyped, params: Params<'_>) -> Result<Vec<u8>, PredictError> {
+pub(in crate::worker) fn untyped(request: &Untyped, params: Params<'_>) -> Result<Request, PredictError> {
     let mut writer = Writer::default();
     let header = &mut writer.header;
     match &request.form {
@@ -128,18 +117,18 @@ pub(super) fn untyped(request: &Untyped, params: Params<'_>) -> Result<Vec<u8>, 
     }
     header.push_str(",\"bytes\":");
     write_int(header, request.body.len());
-    writer.body.extend_from_slice(&request.body);
+    writer.body.put(&Buffer::from(request.body.clone()));
     writer.finish(params)
 }
 
 #[derive(Debug, Default)]
 struct Writer {
     header: String,
-    body: Vec<u8>,
+    body: Body,
 }
 
 impl Writer {
-    fn finish(mut self, params: Params<'_>) -> Result<Vec<u8>, PredictError> {
+    fn finish(mut self, params: Params<'_>) -> Result<Request, PredictError> {
         if let Some(params) = params {
             self.header.push_str(",\"params\":[");
             for (place, (name, value)) in params.iter().enumerate() {
@@ -154,13 +143,12 @@ impl Writer {
         self.header.push('}');
         let header_bytes = self.header.len();
         let padded = header_bytes.next_multiple_of(ALIGN_BYTES);
-        let mut whole = Vec::with_capacity(HEAD_BYTES + padded + self.body.len());
-        whole.extend_from_slice(&((padded + self.body.len()) as u64).to_le_bytes());
-        whole.extend_from_slice(&(header_bytes as u64).to_le_bytes());
-        whole.extend_from_slice(self.header.as_bytes());
-        whole.resize(HEAD_BYTES + padded, 0);
-        whole.extend_from_slice(&self.body);
-        Ok(whole)
+        let mut head = Vec::with_capacity(HEAD_BYTES + padded);
+        head.extend_from_slice(&((padded + self.body.len()) as u64).to_le_bytes());
+        head.extend_from_slice(&(header_bytes as u64).to_le_bytes());
+        head.extend_from_slice(self.header.as_bytes());
+        head.resize(HEAD_BYTES + padded, 0);
+        Ok(Request { head, body: self.body })
     }
 
     fn frame(&mut self, frame: &Frame) -> Result<(), PredictError> {
@@ -174,7 +162,7 @@ impl Writer {
         self.header.push_str(",\"blocks\":[");
         let blocks = blocks(&frame.columns);
         for (number, (dtype, places)) in blocks.iter().enumerate() {
-            self.align();
+            self.body.align();
             self.header.push_str(if number == 0 { "[" } else { ",[" });
             write_text(&mut self.header, name(*dtype));
             self.header.push(',');
@@ -217,11 +205,11 @@ impl Writer {
                 self.trees(values)?;
             }
             Cells::Array(dtype, array) => {
-                self.align();
+                self.body.align();
                 let start = self.body.len();
                 match dtype {
-                    DType::Str => write_texts(&mut self.body, array)?,
-                    DType::Bytes => write_bytes_list(&mut self.body, array)?,
+                    DType::Str => write_texts(self.body.own(), array)?,
+                    DType::Bytes => write_bytes_list(self.body.own(), array)?,
                     _ => write_numbers(&mut self.body, *dtype, array)?,
                 }
                 self.header.push_str("{\"dtype\":");
@@ -240,10 +228,6 @@ impl Writer {
         }
         self.header.push('}');
         Ok(())
-    }
-
-    fn align(&mut self) {
-        self.body.resize(self.body.len().next_multiple_of(ALIGN_BYTES), 0);
     }
 
     fn tree(&mut self, value: &Value) -> Result<(), PredictError> {
@@ -357,35 +341,14 @@ fn blocks(columns: &[Column]) -> Vec<(DType, Vec<usize>)> {
     blocks
 }
 
-/// The name that the worker knows a dtype by.
-fn name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::Bool => "bool",
-        DType::Int8 => "int8",
-        DType::Int16 => "int16",
-        DType::Int32 => "int32",
-        DType::Int64 => "int64",
-        DType::UInt8 => "uint8",
-        DType::UInt16 => "uint16",
-        DType::UInt32 => "uint32",
-        DType::UInt64 => "uint64",
-        DType::Float16 => "float16",
-        DType::Float32 => "float32",
-        DType::Float64 => "float64",
-        DType::Str => "str",
-        DType::Bytes => "bytes",
-        DType::Datetime => "datetime",
-    }
-}
-
 fn wrong(dtype: DType, array: &ArrayRef) -> PredictError {
     PredictError::Refused(format!("a column of {} is an array of {}", name(dtype), array.data_type()))
 }
 
-fn write_numbers(out: &mut Vec<u8>, dtype: DType, array: &ArrayRef) -> Result<(), PredictError> {
+fn write_numbers(out: &mut Body, dtype: DType, array: &ArrayRef) -> Result<(), PredictError> {
     let written = match dtype {
         DType::Bool => {
-            array.as_boolean_opt().map(|array| out.extend(array.iter().map(|cell| u8::from(cell == Some(true)))))
+            array.as_boolean_opt().map(|array| out.own().extend(array.iter().map(|cell| u8::from(cell == Some(true)))))
         }
         DType::Int8 => write_whole::<Int8Type>(out, array),
         DType::Int16 => write_whole::<Int16Type>(out, array),
@@ -405,23 +368,24 @@ fn write_numbers(out: &mut Vec<u8>, dtype: DType, array: &ArrayRef) -> Result<()
 }
 
 /// Numbers of which none is missing.
-fn write_whole<T: ArrowPrimitiveType>(out: &mut Vec<u8>, array: &ArrayRef) -> Option<()> {
+fn write_whole<T: ArrowPrimitiveType>(out: &mut Body, array: &ArrayRef) -> Option<()> {
     let array = array.as_primitive_opt::<T>().filter(|array| array.null_count() == 0)?;
-    out.extend_from_slice(array.values().inner().as_slice());
+    out.put(array.values().inner());
     Some(())
 }
 
 /// Numbers with `missing` in the place of those that are missing.
 fn write_or<T: ArrowPrimitiveType, const BYTES: usize>(
-    out: &mut Vec<u8>,
+    out: &mut Body,
     array: &ArrayRef,
     missing: T::Native,
     bytes: impl Fn(T::Native) -> [u8; BYTES],
 ) -> Option<()> {
     let given = array.as_primitive_opt::<T>()?;
     if given.null_count() == 0 {
-        out.extend_from_slice(given.values().inner().as_slice());
+        out.put(given.values().inner());
     } else {
+        let out = out.own();
         given.iter().for_each(|number| out.extend_from_slice(&bytes(number.unwrap_or(missing))));
     }
     Some(())
@@ -477,7 +441,9 @@ mod tests {
     use super::*;
 
     /// Header and body of a request.
-    fn parts(whole: &[u8]) -> (String, Vec<u8>) {
+    fn parts(request: &Request) -> (String, Vec<u8>) {
+        let mut whole = Vec::new();
+        request.send(&mut whole).unwrap();
         let number = |at: usize| u64::from_le_bytes(whole[at..at + 8].try_into().unwrap()) as usize;
         assert_eq!(number(0) + HEAD_BYTES, whole.len());
         let header = String::from_utf8(whole[HEAD_BYTES..HEAD_BYTES + number(8)].to_vec()).unwrap();
@@ -498,7 +464,7 @@ mod tests {
             column("b", Cells::Array(DType::Float64, second.slice(0, 2))),
         ];
         let frame = Frame { columns, rows_count: 2, index: None };
-        let (header, body) = parts(&request(&Input::Frame(frame), Some(&[1, 1]), None).unwrap());
+        let (header, body) = parts(&request(&Input::Frame(frame), Wanted::Each(&[1, 1]), None).unwrap());
         assert_eq!(
             header,
             "{\"kind\":\"frame\",\"rows\":2,\"names\":[\"a\", \"b\"],\"blocks\":[[\"float64\",0,[0, 1]]],\"others\":[],\"rows_each\":[1, 1]}"
@@ -520,7 +486,7 @@ mod tests {
         ];
         let frame = Frame { columns, rows_count: 2, index: None };
         let params = [("p".to_owned(), Value::BigInt("1180591620717411303424".into()))];
-        let (header, body) = parts(&request(&Input::Frame(frame), None, Some(&params)).unwrap());
+        let (header, body) = parts(&request(&Input::Frame(frame), Wanted::Answer, Some(&params)).unwrap());
         assert!(header.contains("\"cells\":{\"tagged\":[\"l\",[\"b\",\"AQI=\"],[\"l\",NaN]]}"), "{header}");
         assert!(header.ends_with("\"params\":[[\"p\",{\"plain\":1180591620717411303424}]]}"), "{header}");
         assert!(header.contains("\"blocks\":[[\"float64\",0,[2]]]"), "{header}");
@@ -533,7 +499,7 @@ mod tests {
         let numbers: ArrayRef = Arc::new(Float64Array::from(vec![0.5]));
         let frame =
             Frame { columns: vec![column("d", Cells::Array(DType::Int64, numbers))], rows_count: 1, index: None };
-        let refused = request(&Input::Frame(frame), None, None).unwrap_err();
+        let refused = request(&Input::Frame(frame), Wanted::Rows, None).unwrap_err();
         assert_eq!(refused.to_string(), "a column of int64 is an array of Float64");
     }
 }
