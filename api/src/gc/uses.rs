@@ -4,7 +4,7 @@
 //! |---|---|
 //! | run | a model version comes from it, or has its source in its artifacts |
 //! | run | a logged model that stays was made by it, or has metrics in it |
-//! | run | a run that stays names it as its parent |
+//! | run | a run that stays names it as its parent, or was forked from it and shows its points |
 //! | run, logged model | it has the tag `runlode.pin` |
 //! | logged model | a model version is made of it |
 //! | logged model | a run that stays has it as an input |
@@ -76,6 +76,8 @@ fn ids_in(text: &str) -> Vec<String> {
 pub(super) struct RunNode {
     pub(super) id: RunId,
     pub(super) parent: Option<RunId>,
+    /// The run that it was forked from: it has the first points.
+    pub(super) forked_from: Option<RunId>,
     pub(super) model_inputs: Vec<ModelId>,
 }
 
@@ -84,7 +86,8 @@ impl RunNode {
     pub(super) fn of(id: RunId, state: &crate::RunState) -> Self {
         let parent = state.tags.iter().find(|(key, _)| key == PARENT_TAG).and_then(|(_, value)| value.parse().ok());
         let model_inputs = state.model_inputs.iter().filter_map(|model| model.parse().ok()).collect();
-        Self { id, parent, model_inputs }
+        let forked_from = state.forked.as_ref().map(|forked| forked.run);
+        Self { id, parent, forked_from, model_inputs }
     }
 }
 
@@ -129,6 +132,9 @@ pub(super) fn settle(
             if let Some(parent) = run.parent {
                 changed |= note(runs_going.get_mut(&parent), format!("run {} is a child of it", run.id));
             }
+            if let Some(forked_from) = run.forked_from {
+                changed |= note(runs_going.get_mut(&forked_from), format!("run {} is a fork of it", run.id));
+            }
         }
         if !changed {
             return;
@@ -157,6 +163,7 @@ mod tests {
         RunNode {
             id: RunId([number; 16]),
             parent: parent.map(|parent| RunId([parent; 16])),
+            forked_from: None,
             model_inputs: inputs.iter().map(|model| ModelId([*model; 16])).collect(),
         }
     }
@@ -180,6 +187,8 @@ mod tests {
         assert_eq!(kept(&family, none, &[1, 2, 4], &[], &[]), [1, 2], "run 3 is active");
         assert_eq!(kept(&family, none, &[1, 2, 3, 4], &[3], &[]), [1, 2, 3]);
         assert_eq!(kept(&family, none, &[1, 3, 4], &[], &[]), [1], "run 2 is active");
+        let fork = RunNode { forked_from: Some(RunId([1; 16])), ..run(5, None, &[]) };
+        assert_eq!(kept(&[run(1, None, &[]), fork], none, &[1], &[], &[]), [1], "run 5 shows its points");
         // Model 9 was made by run 1, and run 4 takes it.
         let model =
             |may_go, is_deleted| [ModelNode { id: ModelId([9; 16]), runs: vec![RunId([1; 16])], may_go, is_deleted }];
