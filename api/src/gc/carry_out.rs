@@ -66,7 +66,9 @@ impl LocalStore {
         for (item, receipt) in items.iter().zip(receipts) {
             let why = match item.kind {
                 GcKind::Run | GcKind::LoggedModel => needed.of(&item.id).to_vec(),
-                _ => Vec::new(),
+                // The folder's name is the id.
+                GcKind::Orphan => needed.of(item.id.rsplit('/').next().unwrap_or_default()).to_vec(),
+                GcKind::Experiment | GcKind::File => Vec::new(),
             };
             if !why.is_empty() || !self.add_events(&snapshot, item, &mut batch)? {
                 let why = if why.is_empty() { vec!["it was restored since the plan".to_owned()] } else { why };

@@ -141,7 +141,7 @@ impl Planner<'_> {
                 runs.chain(family.models.iter().map(|(id, _)| id.to_string()))
             })
             .collect();
-        self.add_orphans(&states, &mut plan.items)?;
+        self.add_orphans(&states, &needed, &mut plan)?;
         for family in empty {
             plan.items.extend(self.experiment_item(family, &plan.items)?);
         }
@@ -276,8 +276,10 @@ impl Planner<'_> {
         Ok(inside.iter().all(is_known).then_some(item))
     }
 
-    /// Folders of artifacts whose run or model is not there.
-    fn add_orphans(&self, states: &FxHashSet<String>, items: &mut Vec<GcItem>) -> Result<()> {
+    /// Folders of artifacts whose run or model is not there. One that a version names stays. Elsewhere than in the store,
+    /// a folder may belong to another store that has the same experiments: only those of runs purged here go.
+    fn add_orphans(&self, states: &FxHashSet<String>, needed: &Needed, plan: &mut GcPlan) -> Result<()> {
+        let is_ours = self.root.starts_with(&self.folder);
         for experiment in folders::entries(&self.root)? {
             let name = file_name(&experiment);
             let Ok(id) = name.parse::<ExperimentId>() else { continue };
@@ -293,14 +295,22 @@ impl Planner<'_> {
                 if states.contains(&name) || !folder.is_dir() || folder.is_symlink() {
                     continue;
                 }
+                if !purged && !is_ours {
+                    continue;
+                }
+                let below = folder.strip_prefix(&self.root).unwrap_or(&folder).to_string_lossy().into_owned();
+                let why = needed.of(&name);
+                if !why.is_empty() {
+                    plan.kept.push(kept(GcKind::Orphan, below, "", why));
+                    continue;
+                }
                 if !purged {
                     let before_ms = self.options.deleted_before_ms.min(self.now_ms - ORPHAN_AGE_MS);
                     if folders::changed_ms(&folder)? >= before_ms {
                         continue;
                     }
                 }
-                let below = folder.strip_prefix(&self.root).unwrap_or(&folder).to_string_lossy().into_owned();
-                items.push(GcItem {
+                plan.items.push(GcItem {
                     kind: GcKind::Orphan,
                     id: below,
                     name: String::new(),

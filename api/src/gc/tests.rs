@@ -278,3 +278,42 @@ fn young_deletions_stay() {
     let plan = |before| lab.store.plan_gc(&GcOptions::deleted_before(before)).unwrap().items.len();
     assert_eq!((plan(now - 60_000), plan(now + 60_000)), (0, 1));
 }
+
+#[test]
+fn a_folder_that_a_version_names_stays_though_its_run_is_gone() {
+    let lab = Lab::new();
+    let run = lab.run("trial");
+    lab.put(run, "weights", 10);
+    let source = lab.folder(run).join("artifacts/weights").display().to_string();
+    lab.store.create_registered_model("fraud").unwrap();
+    lab.store.create_version("fraud", VersionSpec::from_source(source)).unwrap();
+    lab.store.delete_run(run).unwrap();
+    let purged = crate::engine::event::RunPurged { run };
+    lab.store.append(crate::Batch::new().event(purged), crate::Durability::Sync).unwrap();
+    let plan = lab.plan();
+    assert!(plan.items.is_empty());
+    let kept = plan.kept.iter().find(|kept| kept.kind == GcKind::Orphan).unwrap();
+    assert_eq!((kept.id.as_str(), kept.why.len()), (format!("{}/{run}", lab.experiment).as_str(), 1));
+    // Also if it was registered after the plan.
+    lab.store.delete_version("fraud", 1).unwrap();
+    let plan = lab.plan();
+    assert_eq!(plan.items.len(), 1);
+    let source = lab.folder(run).display().to_string();
+    lab.store.create_version("fraud", VersionSpec::from_source(source)).unwrap();
+    let report = lab.store.gc(&plan).unwrap();
+    assert_eq!((report.removed_count, report.skipped.len()), (0, 1));
+    assert!(lab.folder(run).join("artifacts/weights").exists());
+}
+
+#[test]
+fn a_folder_of_artifacts_elsewhere_may_be_of_another_store_too() {
+    let lab = Lab::new();
+    let shared = lab.path.with_file_name("shared");
+    let theirs = shared.join(lab.experiment.to_string()).join(RunId([9; 16]).to_string());
+    std::fs::create_dir_all(&theirs).unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(48 * 3_600);
+    std::fs::File::open(&theirs).unwrap().set_modified(old).unwrap();
+    let mut options = GcOptions::deleted_before(ALL);
+    options.artifact_root = Some(shared.display().to_string());
+    assert!(lab.store.plan_gc(&options).unwrap().items.is_empty());
+}

@@ -8,6 +8,7 @@
 //! | run, logged model | it has the tag `runlode.pin` |
 //! | logged model | a model version is made of it |
 //! | logged model | a run that stays has it as an input |
+//! | folder without a run or model | a model version has its source in it |
 //!
 //! A version that was deleted needs nothing. Sources are texts that anybody may have written, so every id in one counts.
 
