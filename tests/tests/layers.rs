@@ -189,7 +189,7 @@ const TOOLS: Crate = Crate {
         &["artifacts.rs", "error.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
         &["disk.rs", "format.rs", "remote.rs"],
         &["output.rs", "picture.rs", "sync_artifacts.rs"],
-        &["find.rs", "interrupt.rs", "list.rs"],
+        &["find.rs", "interrupt.rs", "keeper.rs", "list.rs"],
         &["open.rs"],
         &["import/"],
         &["commands/"],
