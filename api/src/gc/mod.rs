@@ -59,6 +59,10 @@ impl GcOptions {
 }
 
 /// What a thing is.
+///
+/// ```
+/// assert!(runlode::GcKind::Run < runlode::GcKind::Orphan);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GcKind {
     /// A deleted run: its events, points and artifacts go. That it existed stays known.
@@ -91,6 +95,20 @@ impl GcKind {
 }
 
 /// A thing that goes.
+///
+/// ```
+/// use runlode::{GcKind, GcOptions, RunSpec, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let run = store.experiment("digits")?.create_run(RunSpec::named("trial"))?;
+/// run.delete()?;
+/// let plan = store.plan_gc(&GcOptions::deleted_before(i64::MAX))?;
+/// let item = &plan.items[0];
+/// assert_eq!((item.kind, item.name.as_str(), &item.folder), (GcKind::Run, "trial", &None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GcItem {
     /// What it is.
@@ -114,6 +132,21 @@ pub struct GcItem {
 }
 
 /// A thing that was deleted long enough ago, and stays.
+///
+/// ```
+/// use runlode::{GcKind, GcOptions, RunSpec, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let run = store.experiment("digits")?.create_run(RunSpec::named("trial"))?;
+/// run.set_tags(&[(runlode::PIN_TAG, "for the paper")])?;
+/// run.delete()?;
+/// let plan = store.plan_gc(&GcOptions::deleted_before(i64::MAX))?;
+/// let kept = &plan.kept[0];
+/// assert_eq!((kept.kind, kept.why[0].as_str()), (GcKind::Run, "it is pinned: for the paper"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GcKept {
     /// What it is.
@@ -127,6 +160,18 @@ pub struct GcKept {
 }
 
 /// What a collection would do. A plain value: look at it, then give it to [`Store::gc`](crate::Store::gc).
+///
+/// ```
+/// use runlode::{GcOptions, RunSpec, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// store.experiment("digits")?.create_run(RunSpec::named("trial"))?;
+/// let plan = store.plan_gc(&GcOptions::deleted_before(i64::MAX))?;
+/// assert!(plan.items.is_empty() && plan.kept.is_empty(), "the run is not deleted");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GcPlan {
     /// How it was asked for.
@@ -154,6 +199,19 @@ impl GcPlan {
 }
 
 /// What a collection did.
+///
+/// ```
+/// use runlode::{GcOptions, RunSpec, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let run = store.experiment("digits")?.create_run(RunSpec::named("trial"))?;
+/// run.delete()?;
+/// let report = store.gc(&store.plan_gc(&GcOptions::deleted_before(i64::MAX))?)?;
+/// assert_eq!((report.removed_count, report.skipped.len()), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GcReport {
     /// Things that went.

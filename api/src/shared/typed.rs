@@ -8,6 +8,8 @@
 //!   taken        a new name: that of an experiment of the main store is taken
 //!   named        a name: an experiment of the main store is copied
 //! ```
+//!
+//! Long, because every typed call has its line here, and beside the lines what answers them.
 
 use std::ops::Deref;
 

@@ -34,7 +34,7 @@ fn options(disk: &SimDisk) -> crate::options::Options {
     Store::options("unused").storage(Arc::new(disk.clone())).background(false).seed(1)
 }
 
-fn log(store: &Store, steps: std::ops::Range<i64>) {
+fn log(store: &Store, steps: Range<i64>) {
     let keys: Vec<KeyId> = (0..KEYS).map(|key| store.metric_key(&name(key)).unwrap()).collect();
     let run = store.run(RUN).unwrap();
     for step in steps {

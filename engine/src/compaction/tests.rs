@@ -780,7 +780,7 @@ fn appends_and_reads_go_on_while_it_compacts() {
         });
         scope.spawn(|| {
             let mut seen = 0;
-            while !done.load(std::sync::atomic::Ordering::Acquire) {
+            while !done.load(Ordering::Acquire) {
                 let snapshot = store.snapshot().unwrap();
                 for _ in 0..2 {
                     let steps = snapshot.history(run_id(0), "loss", &HistoryQuery::default()).unwrap().columns.steps;
@@ -796,7 +796,7 @@ fn appends_and_reads_go_on_while_it_compacts() {
         }
         writer.join().unwrap();
         bench.compact();
-        done.store(true, std::sync::atomic::Ordering::Release);
+        done.store(true, Ordering::Release);
     });
     let report = bench.compact();
     assert_eq!(report.pinned_bytes, 0);

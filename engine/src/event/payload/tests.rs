@@ -326,7 +326,11 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
             _ => SourceForgotten { store, seen: to }.into(),
         }
     });
-    prop_oneof![6 => experiments, 12 => runs, 6 => models, 8 => registry, 6 => versions, 1 => store]
+    // On the heap: the strategies by value take more than the stack of a thread in a build without optimisation.
+    prop_oneof![
+        6 => experiments.boxed(), 12 => runs.boxed(), 6 => models.boxed(), 8 => registry.boxed(),
+        6 => versions.boxed(), 1 => store.boxed()
+    ]
 }
 
 fn encoded(event: &Event) -> Vec<u8> {
@@ -436,7 +440,7 @@ fn golden_bytes() {
                 }],
             }
             .into(),
-            "GOLDEN73",
+            "490001006c6f676765645f6d6f64656c8c000000f4ffffff6d2d30343034ffff00200000000000000505050505050505050505050505050505050505050505050505050505050505850300000000000000000000000000000000000000000000000000000000000000000000000000000068e5cf8b0100000084d97b8901000090ffffff01000000",
         ),
         (
             RunRewound {
