@@ -187,7 +187,7 @@ const YAML: Crate = Crate {
 const TOOLS: Crate = Crate {
     src: "../tools/src",
     levels: &[
-        &["artifacts.rs", "error.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
+        &["artifacts.rs", "error.rs", "examples.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
         &["disk.rs", "format.rs", "remote.rs"],
         &["chart/", "output.rs", "picture.rs", "sync_artifacts.rs"],
         &["find.rs", "interrupt.rs", "list.rs"],
