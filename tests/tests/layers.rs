@@ -184,6 +184,19 @@ const YAML: Crate = Crate {
     imports_min: 4,
 };
 
+const INSPECT: Crate = Crate {
+    src: "../tools/inspect/src",
+    levels: &[
+        &["bytes.rs", "fact.rs"],
+        &["file.rs", "payload.rs", "snap.rs"],
+        &["codec.rs", "segment.rs"],
+        &["chunk.rs"],
+        &["series.rs"],
+        &["lib.rs"],
+    ],
+    imports_min: 12,
+};
+
 const TOOLS: Crate = Crate {
     src: "../tools/src",
     levels: &[
@@ -640,6 +653,11 @@ fn imports_of_the_yaml_reader_only_point_down() {
 #[test]
 fn imports_of_the_tool_only_point_down() {
     check(&TOOLS);
+}
+
+#[test]
+fn imports_of_the_reader_of_files_only_point_down() {
+    check(&INSPECT);
 }
 
 #[test]

@@ -287,7 +287,7 @@ fn check(past: &PastView<'_>, then: &Model, rng: &mut SimRng, search: bool, took
     if search {
         let bound = rng.below(400) as f64;
         let key = NumberKey::Metric { name: "loss".into(), aggregate: Aggregate::Min };
-        let filter = Filter::Term(Term::Number { key, test: NumberTest::Compare(Comparison::Less, bound) });
+        let filter = Filter::Term(Term::Number { key, test: NumberTest::Compare(Comparison::Lt, bound) });
         let query =
             SearchQuery { filter: Some(filter), view: View::ActiveOnly, limit: 10_000, ..SearchQuery::new(EXPERIMENT) };
         let mut found = past.search(&query).unwrap().runs;
