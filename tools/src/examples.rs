@@ -70,8 +70,8 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     (
         "models register",
         [
-            "runlode models register runs:/RUN/model fraud --store ./store",
-            "runlode models register ./model fraud --store ./store --json",
+            "runlode models register fraud runs:/RUN/model --store ./store",
+            "runlode models register fraud ./model --store ./store --json",
         ],
     ),
     (
@@ -91,7 +91,7 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     (
         "models alias",
         [
-            "runlode models alias models:/fraud/7 champion --store ./store",
+            "runlode models alias fraud champion 7 --store ./store",
             "runlode promote ./store models:/fraud/7 --to champion --if-champion 6   (runlode models alias, with care)",
         ],
     ),
