@@ -110,6 +110,7 @@ fn build(runs: u64, random: &mut Random) -> (Projection, f64) {
             artifacts: Vec::new(),
             launches: 0,
             rewinds: Vec::new(),
+            forked: None,
             lease: None,
             created: Lsn(1),
             last: Lsn(1),

@@ -184,10 +184,23 @@ const YAML: Crate = Crate {
     imports_min: 4,
 };
 
+const INSPECT: Crate = Crate {
+    src: "../tools/inspect/src",
+    levels: &[
+        &["bytes.rs", "fact.rs"],
+        &["file.rs", "payload.rs", "snap.rs"],
+        &["codec.rs", "segment.rs"],
+        &["chunk.rs"],
+        &["series.rs"],
+        &["lib.rs"],
+    ],
+    imports_min: 12,
+};
+
 const TOOLS: Crate = Crate {
     src: "../tools/src",
     levels: &[
-        &["artifacts.rs", "error.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
+        &["artifacts.rs", "error.rs", "examples.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
         &["disk.rs", "format.rs", "remote.rs"],
         &["chart/", "output.rs", "picture.rs", "sync_artifacts.rs"],
         &["find.rs", "interrupt.rs", "list.rs"],
@@ -643,6 +656,11 @@ fn imports_of_the_yaml_reader_only_point_down() {
 #[test]
 fn imports_of_the_tool_only_point_down() {
     check(&TOOLS);
+}
+
+#[test]
+fn imports_of_the_reader_of_files_only_point_down() {
+    check(&INSPECT);
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub mod commands;
 pub mod demo;
 mod disk;
 mod error;
+mod examples;
 mod find;
 mod format;
 pub mod import;
@@ -34,7 +35,7 @@ pub mod workload;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use error::{Error, Result};
 pub use output::Answer;
@@ -138,7 +139,10 @@ enum Command {
 
 /// The arguments of this process. `--if-ALIAS VERSION` of `promote` is `--if ALIAS=VERSION`: an alias may have any name.
 fn arguments() -> Vec<OsString> {
-    let mut given = std::env::args_os();
+    rewritten(std::env::args_os())
+}
+
+fn rewritten(mut given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut out: Vec<OsString> = given.by_ref().take(1).collect();
     let mut promotes = false;
     while let Some(argument) = given.next() {
@@ -160,11 +164,20 @@ fn arguments() -> Vec<OsString> {
     out
 }
 
+/// The arguments that the tool takes, with examples.
+fn described() -> clap::Command {
+    examples::added_to(Cli::command())
+}
+
+fn parsed(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&described().try_get_matches_from(arguments)?)
+}
+
 /// Prints what is wrong with the arguments. An argument may be a name that another user stored, so the message is made
 /// again from the harmless form of each argument.
 fn wrong_call(error: clap::Error) -> clap::Error {
     let shown = arguments().into_iter().map(|argument| format::shown(&argument.to_string_lossy()).into_owned());
-    Cli::try_parse_from(shown).err().unwrap_or(error)
+    parsed(shown).err().unwrap_or(error)
 }
 
 /// How often a command that reads begins again.
@@ -209,8 +222,8 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
         Command::Pin(command) => command.run(output),
         Command::Unpin(command) => command.run(output),
         Command::Audit(command) => command.run(output),
-        Command::Completions(command) => command.run(Cli::command(), output),
-        Command::Man(command) => command.run(Cli::command(), output),
+        Command::Completions(command) => command.run(described(), output),
+        Command::Man(command) => command.run(described(), output),
         Command::DemoWriter(command) => command.run(output),
     }
 }
@@ -219,7 +232,7 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
 #[must_use]
 pub fn run() -> ExitCode {
     runlode::engine::fork::ignore_size_limit_signal();
-    let cli = match Cli::try_parse_from(arguments()) {
+    let cli = match parsed(arguments()) {
         Ok(cli) => cli,
         // Help and version texts contain only our own text.
         Err(error) if !error.use_stderr() => error.exit(),
@@ -237,7 +250,7 @@ pub fn run() -> ExitCode {
         if !matches!(result, Err(Error::Store(runlode::Error::IndexChanged))) || !output.forget() {
             break;
         }
-        let Ok(cli) = Cli::try_parse_from(arguments()) else { break };
+        let Ok(cli) = parsed(arguments()) else { break };
         result = run_command(cli.command, &mut output);
     }
     interrupt::wait_if_interrupted();

@@ -116,7 +116,7 @@ fn check(store: &Store, curves: &[Curve], pasts: &[(Lsn, Vec<Curve>)]) {
     }
     let loss = |value| {
         let key = NumberKey::Metric { name: "loss".into(), aggregate: Aggregate::Min };
-        Filter::Term(Term::Number { key, test: NumberTest::Compare(Comparison::Less, value) })
+        Filter::Term(Term::Number { key, test: NumberTest::Compare(Comparison::Lt, value) })
     };
     let query = SearchQuery { filter: Some(loss(500.0)), limit: 100, ..SearchQuery::new(EXPERIMENT) };
     let mut found = snapshot.search(&query).unwrap().runs;
@@ -138,7 +138,7 @@ proptest! {
 
     #[test]
     fn forks_share_what_their_parents_had(steps in steps()) {
-        let storage: Arc<dyn Storage> = Arc::new(Memory::default());
+        let storage: Arc<dyn Storage> = Arc::new(Memory::new());
         let mut store = new_store(&storage);
         let mut curves = vec![Curve::default()];
         let mut pasts = Vec::new();
@@ -191,7 +191,7 @@ proptest! {
 
 #[test]
 fn a_fork_is_refused_without_a_parent_and_without_its_creation() {
-    let storage: Arc<dyn Storage> = Arc::new(Memory::default());
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
     let store = new_store(&storage);
     let batch = || Batch::new().event(created(run_id(1)));
     let before = store.positions().published;
@@ -203,7 +203,7 @@ fn a_fork_is_refused_without_a_parent_and_without_its_creation() {
 
 #[test]
 fn the_history_of_a_fork_says_purged_when_its_parent_is() {
-    let storage: Arc<dyn Storage> = Arc::new(Memory::default());
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
     let store = new_store(&storage);
     let point = |step| Point { step, time: TimestampMs(step), value: 1.0 };
     let batch = Batch::new().metric(run_id(0), "loss", point(1), None);

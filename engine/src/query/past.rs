@@ -67,12 +67,12 @@ impl PastView<'_> {
     fn fold(&self, keys: &[EntityKey]) -> Result<Vec<(EntityKey, Arc<EntityState>)>> {
         let mut records = Vec::new();
         for key in keys {
-            records.extend(self.snapshot.events(key)?);
+            records.extend(self.snapshot.events_up_to(key, self.position)?);
         }
         records.sort_by_key(|record| (record.lsn, record.index));
         records.dedup_by_key(|record| (record.lsn, record.index));
         let mut working = Working::new(&Nothing);
-        for record in records.into_iter().filter(|record| record.lsn <= self.position) {
+        for record in records {
             if let Decoded::Known(event) = record.event {
                 apply(&event, record.lsn, &mut working)?;
             }
@@ -198,9 +198,7 @@ impl PastView<'_> {
     /// # Errors
     /// As [`Snapshot::events`].
     pub fn events(&self, entity: &EntityKey) -> Result<Vec<EventRecord>> {
-        let mut events = self.snapshot.events(entity)?;
-        events.retain(|event| event.lsn <= self.position);
-        Ok(events)
+        self.snapshot.events_up_to(entity, self.position)
     }
 
     /// As [`Snapshot::downsample`], of a metric at that moment.

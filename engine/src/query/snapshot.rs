@@ -208,9 +208,14 @@ impl Snapshot {
     /// # Errors
     /// `Corrupt` if a frame with one of the events is damaged.
     pub fn events(&self, entity: &EntityKey) -> Result<Vec<EventRecord>> {
-        let mut places = self.index.events(entity, Lsn::ZERO..=self.position)?;
+        self.events_up_to(entity, self.position)
+    }
+
+    /// As [`Snapshot::events`], up to a position at most this snapshot's; later events are not read.
+    pub(super) fn events_up_to(&self, entity: &EntityKey, up_to: Lsn) -> Result<Vec<EventRecord>> {
+        let mut places = self.index.events(entity, Lsn::ZERO..=up_to)?;
         let applied = self.index.applied();
-        let hot = self.core.pipeline.newest.hot.events(entity, self.position);
+        let hot = self.core.pipeline.newest.hot.events(entity, up_to);
         places.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
         self.check()?;
         if let EntityKey::Run(run) = entity

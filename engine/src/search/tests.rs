@@ -69,6 +69,7 @@ fn state(experiment: u64, name: &str, start_time_ms: i64) -> RunState {
         artifacts: Vec::new(),
         launches: 0,
         rewinds: Vec::new(),
+        forked: None,
         lease: None,
         created: Lsn(1),
         last: Lsn(1),

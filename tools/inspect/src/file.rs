@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::Sink;
 use crate::bytes::{Bytes, crc, hex, u32_at, u64_at};
+use crate::fact::Sink;
 
 /// A fact whose crc is checked; `data` includes the crc at its end.
 pub(crate) fn checked(mut fact: Value, data: &[u8]) -> Value {

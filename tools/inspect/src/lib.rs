@@ -3,6 +3,7 @@
 //! are read by the crate that pins it.)
 //!
 //! ```text
+//! fact            where facts go, and how many
 //! bytes           numbers at the front of a slice; crcs
 //! file            FORMAT, MANIFEST, LOCK
 //! payload         sections of a frame: origin, dictionary, events, points
@@ -18,6 +19,7 @@
 mod bytes;
 mod chunk;
 mod codec;
+mod fact;
 mod file;
 mod payload;
 mod segment;
@@ -26,14 +28,9 @@ mod snap;
 
 use std::path::Path;
 
+pub use fact::Detail;
+use fact::Sink;
 use serde_json::{Value, json};
-
-/// How much to tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Detail {
-    /// Every point too, not only how many there are.
-    pub points: bool,
-}
 
 /// Why a file cannot be inspected at all.
 #[derive(Debug)]
@@ -61,9 +58,6 @@ impl From<std::io::Error> for Error {
         Self::Io(error)
     }
 }
-
-/// Where facts go; an error ends the reading.
-pub(crate) type Sink<'a> = &'a mut dyn FnMut(Value) -> std::io::Result<()>;
 
 /// Reads a file and calls `each` with its facts, in the order of the file. Returns whether everything in it is sound.
 ///

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::Detail;
 use crate::bytes::{Bytes, hex};
+use crate::fact::Detail;
 
 /// Names that dictionary sections gave to numbers.
 #[derive(Debug, Default)]

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::bytes::{crc, hex, u32_at, u64_at};
+use crate::fact::{Detail, Sink};
 use crate::file::checked;
 use crate::payload::{Names, sections};
-use crate::{Detail, Sink};
 
 const HEADER: usize = 64;
 const FRAME_HEADER: usize = 32;

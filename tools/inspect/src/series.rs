@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::bytes::{Bytes, hex, u32_at, u64_at};
 use crate::chunk::File;
+use crate::fact::{Detail, Sink};
 use crate::file::checked;
 use crate::payload::{number, widened};
-use crate::{Detail, Sink};
 
 const HEADER: usize = 48;
 const FOOTER: usize = 120;

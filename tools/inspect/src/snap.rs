@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::Sink;
 use crate::bytes::{Bytes, crc, hex, u32_at, u64_at};
+use crate::fact::Sink;
 
 /// Bytes of a part in the directory, and of the tail.
 const PART: usize = 48;
