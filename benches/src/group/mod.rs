@@ -2,6 +2,7 @@
 
 pub mod enforce;
 pub mod events;
+pub mod export;
 pub mod hundred;
 pub mod ingest;
 pub mod many;
