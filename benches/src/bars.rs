@@ -298,6 +298,15 @@ pub const GROUPS: &[Group] = &[
             ),
         ],
     },
+    Group {
+        name: "export",
+        seconds_max: 300,
+        run: group::export::run,
+        bars: &[
+            bar("export.parquet", "40 M sealed points of 20 runs to Parquet, two encoders", "Mpts/s", AtLeast(20.0)),
+            bar("export.parquet_size", "bytes of the tables against the compacted store", "x", AtMost(1.3)),
+        ],
+    },
 ];
 
 #[cfg(test)]

@@ -217,6 +217,22 @@ const TOOLS: Crate = Crate {
     imports_min: 180,
 };
 
+/// What of a store is read, and in which order; then the targets, of which none imports another one.
+const EXPORT: Crate = Crate {
+    src: "../tools/export/src",
+    levels: &[
+        &["error.rs", "progress.rs", "report.rs", "target.rs", "parquet/columns.rs", "parquet/repeats.rs"],
+        &["manifest.rs", "moment.rs", "tensorboard/message.rs", "tensorboard/record.rs"],
+        &["folder.rs", "history.rs", "select.rs", "series.rs"],
+        &["parquet/entities.rs", "parquet/events.rs", "parquet/file.rs", "parquet/group.rs", "parquet/registry.rs"],
+        &["parquet/encode.rs", "sqlite/database.rs", "sqlite/points.rs"],
+        &["parquet/points.rs"],
+        &["parquet/mod.rs", "sqlite/mod.rs", "tensorboard/mod.rs"],
+        &["lib.rs"],
+    ],
+    imports_min: 60,
+};
+
 const BENCHES: Crate = Crate {
     src: "../benches/src",
     levels: &[
@@ -656,6 +672,7 @@ fn imports_of_the_yaml_reader_only_point_down() {
 #[test]
 fn imports_of_the_tool_only_point_down() {
     check(&TOOLS);
+    check(&EXPORT);
 }
 
 #[test]

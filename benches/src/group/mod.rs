@@ -3,6 +3,7 @@
 pub mod compact;
 pub mod enforce;
 pub mod events;
+pub mod export;
 pub mod hundred;
 pub mod ingest;
 pub mod many;

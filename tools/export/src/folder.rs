@@ -122,7 +122,8 @@ impl Folder {
             return Ok(Begun::Complete(complete));
         }
         let goes_on = |left: &Manifest| {
-            !left.finished && if fixed { left.is_same(&wanted) } else { left.is_of(&wanted) && left.position <= wanted.position }
+            !left.finished
+                && if fixed { left.is_same(&wanted) } else { left.is_of(&wanted) && left.position <= wanted.position }
         };
         let (manifest, resumed) = match left {
             Some(left) if goes_on(&left) => (left, true),

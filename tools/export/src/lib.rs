@@ -110,7 +110,8 @@ impl Options {
     }
 
     fn thread_count(&self) -> usize {
-        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX)))
+        self.threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX)))
     }
 }
 

@@ -65,7 +65,8 @@ impl Blocks {
     ) -> Result<()> {
         let live = moment.metrics(run)?;
         let dead = if wanted.dead { dead_metrics(moment, run, rewinds)? } else { Vec::new() };
-        let mut keys: Vec<&Arc<str>> = live.iter().map(|(key, _)| key).chain(dead.iter().map(|dead| &dead.key)).collect();
+        let mut keys: Vec<&Arc<str>> =
+            live.iter().map(|(key, _)| key).chain(dead.iter().map(|dead| &dead.key)).collect();
         keys.sort_unstable();
         keys.dedup();
         for key in keys.into_iter().filter(|key| wanted.from.is_none_or(|from| &***key >= from)) {
@@ -103,7 +104,8 @@ impl Blocks {
         if !stats.maybe_repeats && !stats.unordered {
             return self.pages(all, read, take);
         }
-        let columns = columns.with(ColumnSet::POINTS);
+        // All that is needed to sort points, and to move them.
+        let columns = columns.with(ColumnSet::POINTS).with(ColumnSet::LSNS);
         let (mut from, last) = (stats.first_step, stats.last_step);
         let steps = i128::from(last) - i128::from(from) + 1;
         let mut width = (steps * (BLOCK_POINTS as i128 / 2) / i128::from(stats.count_raw.max(1))).max(1);
@@ -194,7 +196,8 @@ fn dead_metrics(moment: &Moment, run: RunId, rewinds: &[Rewind]) -> Result<Vec<D
     let line = branch::line(rewinds, live);
     let mut out = Vec::new();
     for (number, ended) in (0..live).zip(rewinds) {
-        let began = (number as usize).checked_sub(1).and_then(|at| rewinds.get(at)).map_or(Lsn::ZERO, |rewind| rewind.lsn);
+        let began =
+            (number as usize).checked_sub(1).and_then(|at| rewinds.get(at)).map_or(Lsn::ZERO, |rewind| rewind.lsn);
         let live_up_to = line.iter().find(|(branch, _)| *branch == number).map(|(_, bound)| *bound);
         for (key, stats) in moment.snapshot.branch_latest(run, number)? {
             out.push(Dead { key, branch: number, stats, lsns: (began, ended.lsn), live_up_to });

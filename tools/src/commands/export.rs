@@ -72,7 +72,8 @@ pub(crate) fn write(
     }
     let opened = open_to_read(store, output)?;
     let bar = Bar::new("exporting");
-    let report = runlode_export::export(&opened, target, &options, &mut |step| bar.set(step.what, step.done, step.total))?;
+    let report =
+        runlode_export::export(&opened, target, &options, &mut |step| bar.set(step.what, step.done, step.total))?;
     drop(bar);
     print(&report, target, output)?;
     Ok(Answer::Yes)

@@ -48,7 +48,9 @@ impl Replay {
             Into::Store(folder) => folder,
         };
         if !self.only.is_empty() {
-            return Err(Error::usage("--only is for parquet:, sqlite: and tensorboard: targets; a store is replayed whole"));
+            return Err(Error::usage(
+                "--only is for parquet:, sqlite: and tensorboard: targets; a store is replayed whole",
+            ));
         }
         let until = self.until.as_deref().map(format::as_of).transpose()?;
         let store = open_read_only(&self.store)?;

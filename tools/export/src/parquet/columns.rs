@@ -26,7 +26,9 @@ pub(super) fn sparse(name: &'static str, array: impl Array + 'static) -> Column 
 }
 
 pub(super) fn batch(columns: Vec<Column>) -> Result<RecordBatch, ArrowError> {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|column| (column.name, column.array, column.nullable)))
+    RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|column| (column.name, column.array, column.nullable)),
+    )
 }
 
 pub(super) fn texts<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> StringArray {

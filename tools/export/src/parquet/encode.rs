@@ -2,38 +2,42 @@
 //!
 //! | column | encoding |
 //! |---|---|
-//! | run_id, key, model_id, dataset_name, dataset_digest | dictionary |
-//! | step, timestamp_ms, position | differences (DELTA_BINARY_PACKED) |
-//! | value | bytes of equal weight together (BYTE_STREAM_SPLIT) |
-//!
-//! All of them are then compressed by zstd.
+//! | run_id, key, model_id, dataset_name, dataset_digest, branch, live | by stretches of equal values (`repeats`) |
+//! | step, timestamp_ms, position | differences (DELTA_BINARY_PACKED), zstd |
+//! | value | bytes of equal weight together (BYTE_STREAM_SPLIT), zstd |
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::sync::Arc;
 
+use arrow_array::builder::Int32Builder;
 use arrow_array::types::Int32Type;
-use arrow_array::{ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, StringArray};
+use arrow_array::{ArrayRef, DictionaryArray, Float64Array, Int64Array, StringArray};
 use arrow_buffer::{Buffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::Encoding;
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::{ColumnPath, TypePtr};
+use parquet::schema::types::{ColumnDescPtr, ColumnPath, SchemaDescPtr, TypePtr};
 use runlode::MetricContext;
 
 use super::file::{properties, zstd};
 use super::group::Group;
+use super::repeats::{self, Ready, Stretch, joined};
 
 /// Level of zstd for points.
 const POINTS_LEVEL: i32 = 1;
+/// Most bytes of a dictionary that is written as it is.
+const DICTIONARY_BYTES_MAX: usize = 64 << 10;
 
 /// The columns of the table, and how they are written.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     schema: SchemaRef,
+    columns: SchemaDescPtr,
     pub(super) root: TypePtr,
     pub(super) properties: Arc<WriterProperties>,
 }
@@ -56,7 +60,9 @@ impl Layout {
         ]));
         let mut properties = properties()
             .set_compression(zstd(POINTS_LEVEL)?)
-            .set_statistics_enabled(EnabledStatistics::Chunk);
+            // Groups are what readers skip; there is nothing to say of their pages.
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_offset_index_disabled(true);
         for name in ["step", "timestamp_ms", "position"] {
             let column = ColumnPath::from(name);
             properties = properties
@@ -68,9 +74,10 @@ impl Layout {
             .set_column_dictionary_enabled(value.clone(), false)
             .set_column_encoding(value, Encoding::BYTE_STREAM_SPLIT)
             .build();
-        let root = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
+        let columns = Arc::new(ArrowSchemaConverter::new().convert(&schema)?);
+        let root = columns.root_schema_ptr();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-        Ok(Self { schema, root, properties: Arc::new(properties) })
+        Ok(Self { schema, columns, root, properties: Arc::new(properties) })
     }
 }
 
@@ -80,12 +87,35 @@ pub(super) struct Encoder {
     factory: ArrowRowGroupWriterFactory,
 }
 
+/// An encoded column of a group.
+enum Chunk {
+    /// By the crate's writer, value by value.
+    Written(ArrowColumnChunk),
+    /// By stretches.
+    Repeated(Ready),
+}
+
 /// An encoded group.
 pub(super) struct Encoded {
-    pub(super) chunks: Vec<ArrowColumnChunk>,
+    chunks: Vec<Chunk>,
     pub(super) points: u64,
     /// For its end, and for its memory.
     pub(super) group: Group,
+}
+
+impl Encoded {
+    /// Appends the group to a file; what is left of it is its memory.
+    pub(super) fn append_to<W: Write + Send>(self, file: &mut SerializedFileWriter<W>) -> Result<Group, ParquetError> {
+        let mut group = file.next_row_group()?;
+        for chunk in self.chunks {
+            match chunk {
+                Chunk::Written(chunk) => chunk.append_to_row_group(&mut group)?,
+                Chunk::Repeated(ready) => group.append_column(&ready.bytes, ready.close)?,
+            }
+        }
+        group.close()?;
+        Ok(self.group)
+    }
 }
 
 impl Encoder {
@@ -110,33 +140,30 @@ impl Encoder {
         let integers = |buffer: &Buffer| -> ArrayRef {
             Arc::new(Int64Array::new(ScalarBuffer::<i64>::from(buffer.clone()), None))
         };
-        let stretches = || group.stretches.iter();
-        let context = |text: fn(&MetricContext) -> Option<&str>| of_contexts(&group, contexts, text);
-        let branches = stretches().flat_map(|s| std::iter::repeat_n(s.branch.cast_signed(), s.points));
-        let live = stretches().flat_map(|s| std::iter::repeat_n(Some(s.live), s.points));
-        let arrays: Vec<ArrayRef> = vec![
-            of_stretches(stretches().map(|s| (s.run.to_string(), s.points))),
-            of_stretches(stretches().map(|s| (s.key.to_string(), s.points))),
-            integers(&steps),
-            integers(&times),
-            Arc::new(Float64Array::new(ScalarBuffer::<f64>::from(values.clone()), None)),
-            context(|context| context.model_id.as_deref()),
-            context(|context| context.dataset_name.as_deref()),
-            context(|context| context.dataset_digest.as_deref()),
-            Arc::new(Int32Array::from_iter_values(branches)),
-            Arc::new(BooleanArray::from_iter(live)),
-            integers(&lsns),
+        let doubles: ArrayRef = Arc::new(Float64Array::new(ScalarBuffer::<f64>::from(values.clone()), None));
+        let mut writers = Writers { layout: &self.layout, writers: self.factory.create_column_writers(0)?.into_iter() };
+        let of = &group.stretches;
+        let mut branches: Vec<i32> = of.iter().map(|stretch| stretch.branch.cast_signed()).collect();
+        branches.sort_unstable();
+        branches.dedup();
+        let branch_at = |branch: u32| branches.binary_search(&branch.cast_signed()).ok().map(|at| at as u32);
+        let in_branches = joined(of.iter().map(|stretch| (branch_at(stretch.branch), stretch.points)));
+        let live = joined(of.iter().map(|stretch| (Some(u32::from(stretch.live)), stretch.points)));
+        let context = Contexts { group: &group, rows: points as usize, contexts };
+        let chunks = vec![
+            writers.texts(&Texts::of(of.iter().map(|stretch| (stretch.run.to_string(), stretch.points))), false)?,
+            writers.texts(&Texts::of(of.iter().map(|stretch| (stretch.key.to_string(), stretch.points))), false)?,
+            writers.write(&integers(&steps))?,
+            writers.write(&integers(&times))?,
+            writers.write(&doubles)?,
+            writers.texts(&context.texts(|context| context.model_id.as_deref()), true)?,
+            writers.texts(&context.texts(|context| context.dataset_name.as_deref()), true)?,
+            writers.texts(&context.texts(|context| context.dataset_digest.as_deref()), true)?,
+            Chunk::Repeated(repeats::numbers(writers.skip()?, &branches, &in_branches)?),
+            Chunk::Repeated(repeats::flags(writers.skip()?, &live)?),
+            writers.write(&integers(&lsns))?,
         ];
-        let mut chunks = Vec::with_capacity(arrays.len());
-        let mut writers = self.factory.create_column_writers(0)?.into_iter();
-        for (field, array) in self.layout.schema.fields().iter().zip(&arrays) {
-            for leaf in compute_leaves(field, array)? {
-                let mut writer = writers.next().ok_or_else(|| ParquetError::General("a column has no writer".into()))?;
-                writer.write(&leaf)?;
-                chunks.push(writer.close()?);
-            }
-        }
-        drop(arrays);
+        drop(doubles);
         // Fresh memory costs more than encoding it; a buffer that something still holds is left.
         group.columns.steps = steps.into_vec().unwrap_or_default();
         group.columns.times = times.into_vec().unwrap_or_default();
@@ -146,40 +173,119 @@ impl Encoder {
     }
 }
 
-/// A column of texts that repeat for many rows.
-fn of_stretches(stretches: impl Iterator<Item = (String, usize)>) -> ArrayRef {
-    let mut texts: Vec<String> = Vec::new();
-    let mut keys: Vec<i32> = Vec::new();
-    for (text, points) in stretches {
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
-        keys.resize(keys.len() + points, texts.len() as i32 - 1);
-    }
-    let values = Arc::new(StringArray::from_iter_values(texts));
-    Arc::new(DictionaryArray::<Int32Type>::new(keys.into(), values))
+/// The columns of a group, one after the other.
+struct Writers<'l> {
+    layout: &'l Layout,
+    writers: std::vec::IntoIter<ArrowColumnWriter>,
 }
 
-/// A column of what the contexts of points say.
-fn of_contexts(
-    group: &Group,
-    contexts: &HashMap<u32, Arc<MetricContext>>,
-    text: fn(&MetricContext) -> Option<&str>,
-) -> ArrayRef {
-    let rows = group.columns.steps.len().max(group.stretches.iter().map(|s| s.points).sum());
-    let mut texts: Vec<&str> = Vec::new();
-    let mut known: HashMap<u32, Option<i32>> = HashMap::new();
-    let mut key_of = |context: u32| {
-        *known.entry(context).or_insert_with(|| {
-            let text = contexts.get(&context).and_then(|context| text(context))?;
-            texts.push(text);
-            Some(texts.len() as i32 - 1)
-        })
-    };
-    let keys: Int32Array = if group.columns.contexts.is_empty() {
-        Int32Array::new_null(rows)
-    } else {
-        group.columns.contexts.iter().map(|context| key_of(*context)).collect()
-    };
-    Arc::new(DictionaryArray::<Int32Type>::new(keys, Arc::new(StringArray::from_iter_values(texts))))
+impl Writers<'_> {
+    fn next(&mut self) -> Result<(usize, ArrowColumnWriter), ParquetError> {
+        let at = self.layout.schema.fields().len() - self.writers.len();
+        let none = || ParquetError::General("a column has no writer".to_owned());
+        Ok((at, self.writers.next().ok_or_else(none)?))
+    }
+
+    /// The description of the next column, which is not written here.
+    fn skip(&mut self) -> Result<ColumnDescPtr, ParquetError> {
+        let (at, _) = self.next()?;
+        Ok(self.layout.columns.column(at))
+    }
+
+    fn write(&mut self, array: &ArrayRef) -> Result<Chunk, ParquetError> {
+        let (at, mut writer) = self.next()?;
+        for leaf in compute_leaves(self.layout.schema.field(at), array)? {
+            writer.write(&leaf)?;
+        }
+        writer.close().map(Chunk::Written)
+    }
+
+    /// A column of texts: by stretches, unless there are so many texts that they had better be compressed.
+    fn texts(&mut self, texts: &Texts, sparse: bool) -> Result<Chunk, ParquetError> {
+        if texts.bytes > DICTIONARY_BYTES_MAX {
+            return self.write(&texts.array());
+        }
+        let values: Vec<&str> = texts.values.iter().map(String::as_str).collect();
+        repeats::texts(self.skip()?, &values, &texts.stretches, sparse).map(Chunk::Repeated)
+    }
+}
+
+/// Texts that repeat for many rows.
+#[derive(Default)]
+struct Texts {
+    values: Vec<String>,
+    bytes: usize,
+    /// Indexes into the values.
+    stretches: Vec<Stretch>,
+}
+
+impl Texts {
+    fn of(stretches: impl Iterator<Item = (String, usize)>) -> Self {
+        let mut texts = Self::default();
+        let mut known: HashMap<String, u32> = HashMap::new();
+        let mut indexes = Vec::new();
+        for (text, rows) in stretches {
+            let index = match known.get(&text) {
+                Some(index) => *index,
+                None => {
+                    let index = texts.push(&text);
+                    known.insert(text, index);
+                    index
+                }
+            };
+            indexes.push((Some(index), rows));
+        }
+        texts.stretches = joined(indexes.into_iter());
+        texts
+    }
+
+    fn push(&mut self, text: &str) -> u32 {
+        self.bytes += text.len() + 4;
+        self.values.push(text.to_owned());
+        self.values.len() as u32 - 1
+    }
+
+    /// The same, row by row.
+    fn array(&self) -> ArrayRef {
+        let rows = self.stretches.iter().map(|(_, rows)| rows).sum();
+        let mut keys = Int32Builder::with_capacity(rows);
+        for (index, rows) in &self.stretches {
+            match index {
+                Some(index) => keys.append_value_n(index.cast_signed(), *rows),
+                None => keys.append_nulls(*rows),
+            }
+        }
+        let values = Arc::new(StringArray::from_iter_values(&self.values));
+        Arc::new(DictionaryArray::<Int32Type>::new(keys.finish(), values))
+    }
+}
+
+/// The contexts of a group's points.
+struct Contexts<'g> {
+    group: &'g Group,
+    rows: usize,
+    contexts: &'g HashMap<u32, Arc<MetricContext>>,
+}
+
+impl Contexts<'_> {
+    /// What they say of one thing.
+    fn texts(&self, text: fn(&MetricContext) -> Option<&str>) -> Texts {
+        let mut texts = Texts::default();
+        let mut known: HashMap<u32, Option<u32>> = HashMap::new();
+        let ids = &self.group.columns.contexts;
+        let all = [(None, if ids.is_empty() { self.rows } else { 0 })];
+        let of_ids: Vec<Stretch> = ids
+            .chunk_by(|a, b| a == b)
+            .filter_map(|equal| Some((*equal.first()?, equal.len())))
+            .map(|(id, rows)| {
+                let index = *known.entry(id).or_insert_with(|| {
+                    let context = self.contexts.get(&id)?;
+                    text(context).map(|text| texts.push(text))
+                });
+                (index, rows)
+            })
+            .collect();
+        texts.stretches = joined(all.into_iter().chain(of_ids));
+        texts
+    }
 }

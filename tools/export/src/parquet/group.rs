@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use runlode::Lsn;
 use runlode::RunId;
 use runlode::engine::entity::Rewind;
 use runlode::engine::point::Columns;
-use runlode::Lsn;
 
 use crate::manifest::Cursor;
 use crate::series::{Metric, branch_at};
@@ -39,7 +39,14 @@ impl Group {
     }
 
     /// Adds points of one metric.
-    pub(super) fn push(&mut self, run: RunId, metric: &Metric, points: &Columns, range: Range<usize>, rewinds: &[Rewind]) {
+    pub(super) fn push(
+        &mut self,
+        run: RunId,
+        metric: &Metric,
+        points: &Columns,
+        range: Range<usize>,
+        rewinds: &[Rewind],
+    ) {
         self.columns.append_range(points, range.start, range.end, true);
         if rewinds.is_empty() {
             return self.stretch(run, metric, 0, range.len());

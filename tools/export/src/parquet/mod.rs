@@ -19,6 +19,7 @@ mod file;
 mod group;
 mod points;
 mod registry;
+mod repeats;
 
 use std::collections::BTreeSet;
 

@@ -186,10 +186,9 @@ impl Sink<'_> {
         given.map_err(|error| self.failed(error))
     }
 
-    /// Appends an encoded group to the file; returns its memory.
-    fn append(&mut self, encoded: Result<Encoded, ParquetError>) -> Result<Group> {
-        let encoded = encoded.map_err(|error| self.failed(error))?;
-        let part = match &mut self.part {
+    /// The file that is written; a new one if there is none.
+    fn part(&mut self) -> Result<&mut Part> {
+        let part = match self.part.take() {
             Some(part) => part,
             None => {
                 let files = self.folder.manifest.files.iter().filter(|name| name.starts_with("points/"));
@@ -197,21 +196,22 @@ impl Sink<'_> {
                 let (root, properties) = (self.layout.root.clone(), self.layout.properties.clone());
                 let writer = SerializedFileWriter::new(target.file()?, root, properties);
                 let writer = writer.map_err(|error| target.failed(error))?;
-                self.part.insert(Part { target, writer, points: 0 })
+                Part { target, writer, points: 0 }
             }
         };
-        let append = || -> Result<(), ParquetError> {
-            let mut row_group = part.writer.next_row_group()?;
-            for chunk in encoded.chunks {
-                chunk.append_to_row_group(&mut row_group)?;
-            }
-            row_group.close().map(drop)
-        };
-        append().map_err(|error| part.target.failed(error))?;
-        part.points += encoded.points;
-        self.folder.manifest.report.written.points += encoded.points;
-        let mut group = encoded.group;
-        if part.points >= self.part_points {
+        Ok(self.part.insert(part))
+    }
+
+    /// Appends an encoded group to the file; returns its memory.
+    fn append(&mut self, encoded: Result<Encoded, ParquetError>) -> Result<Group> {
+        let encoded = encoded.map_err(|error| self.failed(error))?;
+        let part = self.part()?;
+        let points = encoded.points;
+        let mut group = encoded.append_to(&mut part.writer).map_err(|error| part.target.failed(error))?;
+        part.points += points;
+        let is_full = part.points >= self.part_points;
+        self.folder.manifest.report.written.points += points;
+        if is_full {
             self.folder.manifest.cursor = Some(group.end.clone());
             self.close()?;
             self.folder.save()?;
@@ -229,8 +229,7 @@ impl Sink<'_> {
 
     /// Writes what is left.
     fn finish(mut self, moment: &Moment) -> Result<()> {
-        let is_first = !self.folder.manifest.files.iter().any(|name| name.starts_with("points/"));
-        if !self.group.columns.is_empty() || (is_first && self.part.is_none()) {
+        if !self.group.columns.is_empty() {
             let end = self.end.clone();
             self.flush(&end, moment)?;
         }
@@ -239,6 +238,10 @@ impl Sink<'_> {
                 self.append(encoded)?;
             }
             self.encoders.next = (self.encoders.next + 1) % self.encoders.lanes.len();
+        }
+        if !self.folder.manifest.files.iter().any(|name| name.starts_with("points/")) {
+            // A table without rows is a table too.
+            self.part()?;
         }
         self.close()
     }

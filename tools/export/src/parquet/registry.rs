@@ -87,8 +87,14 @@ pub(super) fn registry(rows: &[Row]) -> Result<RecordBatch, ArrowError> {
     }
     batch(vec![
         full("name", texts(rows.iter().map(|row| &row.model.name))),
-        sparse("version", maybe_numbers(rows.iter().map(|row| row.version.as_ref().map(|(number, _)| i64::from(*number))))),
-        sparse("description", maybe_texts(of(rows, |model| model.description.as_ref(), |state| state.description.as_ref()))),
+        sparse(
+            "version",
+            maybe_numbers(rows.iter().map(|row| row.version.as_ref().map(|(number, _)| i64::from(*number)))),
+        ),
+        sparse(
+            "description",
+            maybe_texts(of(rows, |model| model.description.as_ref(), |state| state.description.as_ref())),
+        ),
         full("deleted", flags(of(rows, |model| model.deleted, |state| state.deleted))),
         full("creation_time_ms", numbers(of(rows, |model| model.creation_time_ms, |state| state.creation_time_ms))),
         full(
@@ -99,7 +105,10 @@ pub(super) fn registry(rows: &[Row]) -> Result<RecordBatch, ArrowError> {
         full("aliases", text_lists(rows.iter().map(|row| row.aliases.as_slice()))),
         sparse("stage", maybe_texts(state().map(|state| state.map(|state| <&str>::from(state.stage))))),
         sparse("status", maybe_texts(state().map(|state| state.map(|state| status_text(state.status))))),
-        sparse("status_message", maybe_texts(state().map(|state| state.and_then(|state| state.status_message.as_ref())))),
+        sparse(
+            "status_message",
+            maybe_texts(state().map(|state| state.and_then(|state| state.status_message.as_ref()))),
+        ),
         sparse("source", maybe_texts(rows.iter().map(|row| row.source.as_ref()))),
         sparse("storage_location", maybe_texts(rows.iter().map(|row| row.storage_location.as_ref()))),
         sparse("run_id", maybe_texts(state().map(|state| state.and_then(|state| state.run_id.as_ref())))),
@@ -107,7 +116,13 @@ pub(super) fn registry(rows: &[Row]) -> Result<RecordBatch, ArrowError> {
         sparse("model_id", maybe_texts(state().map(|state| state.and_then(|state| state.model_id.as_ref())))),
         sparse("user_id", maybe_texts(state().map(|state| state.and_then(|state| state.user_id.as_ref())))),
         full("registered_model", texts(rows.iter().map(|row| row.id.0.to_string()))),
-        full("created_position", numbers(of(rows, |model| model.created.0.cast_signed(), |state| state.created.0.cast_signed()))),
-        full("last_position", numbers(of(rows, |model| model.last.0.cast_signed(), |state| state.last.0.cast_signed()))),
+        full(
+            "created_position",
+            numbers(of(rows, |model| model.created.0.cast_signed(), |state| state.created.0.cast_signed())),
+        ),
+        full(
+            "last_position",
+            numbers(of(rows, |model| model.last.0.cast_signed(), |state| state.last.0.cast_signed())),
+        ),
     ])
 }

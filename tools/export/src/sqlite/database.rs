@@ -62,9 +62,8 @@ fn read_manifest(connection: &Connection, path: &Path) -> Result<Option<Manifest
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => return Ok(None),
         Err(error) => return Err(failed(path)(error)),
     }
-    let text: String = connection
-        .query_row("SELECT state FROM runlode_export", [], |row| row.get(0))
-        .map_err(failed(path))?;
+    let text: String =
+        connection.query_row("SELECT state FROM runlode_export", [], |row| row.get(0)).map_err(failed(path))?;
     Manifest::parse(&text, &path.display().to_string()).map(Some)
 }
 
@@ -113,9 +112,7 @@ fn check_target(target: &Path, wanted: &Manifest) -> Result<Option<Manifest>> {
         return Err(Error::Target(format!("{place} is an export of another store; give a new path")));
     }
     if length(&beside(target, "-wal"))? > 0 || manifest.changes != Some(change_counter(target)?) {
-        return Err(Error::Target(format!(
-            "{place} was changed since it was exported; give a new path, or remove it"
-        )));
+        return Err(Error::Target(format!("{place} was changed since it was exported; give a new path, or remove it")));
     }
     Ok(Some(manifest))
 }
@@ -145,14 +142,16 @@ impl Database {
         }
         let connection = open(&work, target)?;
         let left = read_manifest(&connection, &work)?;
-        if left.is_none() && length(&work)? > 0 {
+        let parts = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0));
+        if left.is_none() && parts.map_err(failed(&work))? > 0 {
             return Err(Error::Target(format!(
                 "{} is no database that an export wrote; remove it, or give another target",
                 work.display()
             )));
         }
         let goes_on = |left: &Manifest| {
-            !left.finished && if fixed { left.is_same(&wanted) } else { left.is_of(&wanted) && left.position <= wanted.position }
+            !left.finished
+                && if fixed { left.is_same(&wanted) } else { left.is_of(&wanted) && left.position <= wanted.position }
         };
         let target = target.to_path_buf();
         if let Some(manifest) = left.filter(goes_on) {

@@ -8,9 +8,9 @@
 mod database;
 mod points;
 
-use rusqlite::{Connection, params};
-use runlode::engine::entity::{RunState, LoggedModelState};
+use runlode::engine::entity::{LoggedModelState, RunState};
 use runlode::{EntityKey, ExperimentId, Lifecycle, RegisteredModelId, RunId, VersionStatus};
+use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::database::{Begun, Database};
@@ -25,7 +25,7 @@ use crate::select::Selected;
 use crate::series::{Blocks, rewinds};
 
 /// Rows after which a transaction ends, at the end of a run.
-const COMMIT_ROWS: u64 = 500_000;
+const COMMIT_ROWS: u64 = 200_000;
 /// MLflow's limit for values of params and tags of runs.
 const VALUE_CHARS_MAX: usize = 8_000;
 
@@ -70,6 +70,11 @@ fn lifecycle_text(lifecycle: Lifecycle) -> &'static str {
     if lifecycle == Lifecycle::Active { "active" } else { "deleted" }
 }
 
+/// Tags without those that only say where an entity came from: MLflow's clients do not see them.
+fn own(tags: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
+    tags.iter().filter(|(key, _)| !runlode::is_origin_tag(key))
+}
+
 /// An id that depends on these texts alone, so that an export run again makes the same one.
 fn uuid(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
@@ -109,7 +114,7 @@ fn experiments(moment: &Moment, selected: &Selected, database: &mut Database, _:
             )?;
             let mut tag = connection
                 .prepare_cached("INSERT INTO experiment_tags(key, value, experiment_id) VALUES (?1,?2,?3)")?;
-            for (key, value) in &state.tags {
+            for (key, value) in own(&state.tags) {
                 tag.execute(params![key, value, id.0.cast_signed()])?;
             }
         }
@@ -252,7 +257,8 @@ fn insert_inputs(
                     ])?;
             }
             let Some(input) = link(["DATASET", "RUN"], &dataset, id, 0)? else { return Ok(()) };
-            let mut tag = connection.prepare_cached("INSERT INTO input_tags(input_uuid, name, value) VALUES (?1,?2,?3)")?;
+            let mut tag =
+                connection.prepare_cached("INSERT INTO input_tags(input_uuid, name, value) VALUES (?1,?2,?3)")?;
             for (name, value) in &set.tags {
                 tag.execute([&input, name, value])?;
             }
@@ -298,7 +304,12 @@ fn logged_models(moment: &Moment, selected: &Selected, database: &mut Database, 
     Ok(())
 }
 
-fn insert_logged_model(model: &str, state: &LoggedModelState, place: &str, connection: &Connection) -> rusqlite::Result<()> {
+fn insert_logged_model(
+    model: &str,
+    state: &LoggedModelState,
+    place: &str,
+    connection: &Connection,
+) -> rusqlite::Result<()> {
     let experiment = state.experiment.0.cast_signed();
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     connection
@@ -344,7 +355,7 @@ fn registry(moment: &Moment, selected: &Selected, database: &mut Database, _: &m
                  VALUES (?1,?2,?3,?4,'default')",
                 params![state.name, state.creation_time_ms, state.last_updated_time_ms, state.description],
             )?;
-            for (key, value) in &state.tags {
+            for (key, value) in own(&state.tags) {
                 connection.execute(
                     "INSERT INTO registered_model_tags(key, value, name, workspace) VALUES (?1,?2,?3,'default')",
                     [key, value, &state.name],

@@ -11,11 +11,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection, params};
 use runlode::engine::entity::{Rewind, SharedPoint};
 use runlode::engine::point::Columns;
 use runlode::engine::{ColumnSet, ContextId};
 use runlode::{ExperimentId, MetricContext, ModelId, RunId};
+use rusqlite::{CachedStatement, Connection, params};
 
 use crate::error::{Error, Result};
 use crate::moment::Moment;

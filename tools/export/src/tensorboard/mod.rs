@@ -60,7 +60,8 @@ pub(crate) fn write(
     if !folder.manifest.is_done("others") {
         let report = &mut folder.manifest.report;
         for (id, state) in &selected.experiments {
-            report.lose_many(TAGS_OF_EXPERIMENTS, state.tags.len() as u64, || state.name.clone());
+            let tags = state.tags.iter().filter(|(key, _)| !runlode::is_origin_tag(key)).count();
+            report.lose_many(TAGS_OF_EXPERIMENTS, tags as u64, || state.name.clone());
             let replaced = history::replaced(&history::of(moment, &EntityKey::Experiment(*id))?);
             report.lose_many(HISTORY, replaced, || state.name.clone());
         }
