@@ -9,7 +9,7 @@ SCALARS = [
     "2024-01-02", "2024-01-02T03:04:05Z", "2024-01-02 03:04:05", "'2024-01-02'", "adam", "a b", "'it''s'", "\"a\\tb\"",
     "\"\\u00e9\"", "é", "'$HOME'", "'`id`'", "'$(id)'", "'*'", "'a;b'", "'a|b'", "'a&b'", "'>x'", "'#x'", "a#b", "'-x'",
     "--flag", "'a\"b'", "'a\\b'", "\"a\\\\b\"", "'{x}'", "'{'", "'%s'", "'!x'", "'~/x'", "a=b", "'a: b'", "s3://b/k",
-    "http://h/p?q=1&r=2", "[1, 2]", "[a, 'b c']", "{a: 1}", "[]", "{}", "[1.0, yes, null]", "!!str 5", "!!float 3",
+    "'http://h/p?q=1&r=2'", "[1, 2]", "[a, 'b c']", "{a: 1}", "[]", "{}", "[1.0, yes, null]", "!!str 5", "!!float 3",
     "12345678901234567890123", "0b11", "1__0", "1.", "08", "1:2:3", "'\t'", "😀", "x" * 300, "100%", "1,5", "1 000", "1e400",
 ]
 # Values of `-P`.
@@ -19,7 +19,7 @@ GIVEN = [
     "1e5", "\\n", "\\", "'", '"', "''", "a'b\"c`d$e", "\r", "x" * 2000, "None", "True", "[1, 2]", "a,b", "a:b", "@file", "/",
     ".", "..", "\x7f", "(x)", "a  b ", "^", "$", "$$", "$?", "!!",
 ]
-NAMES = ["lr", "alpha", "n_steps", "learning-rate", "X", "a1", "on", "data_file", "é", "opt.name", "p-1", "_x"]
+NAMES = ["lr", "alpha", "n_steps", "learning-rate", "X", "a1", "data_file", "é", "opt.name", "p-1", "_x"]
 TYPES = ["float", "string", "int", "integer", "bool", "str", "number", "double"]
 # What makes a file a bad one, or only looks as if it did: a change of the text.
 ODD = [
@@ -111,20 +111,22 @@ class Maker:
         """The text of the file, or None, and the arguments of a launch."""
         if self.chance(0.06):
             script = self.pick(["seen.py", "more/seen.py", "run.sh", "gone.py", "run.sh ", "seen"])
+            self.has_extras = True
             return None, ["-e", script, *self.given([], [])]
         names = self.random.sample(NAMES, self.random.randint(0, 4))
         described = {name: self.parameter() for name in names}
         text = "name: demo\nentry_points:\n  main:\n"
         if names:
             text += "    parameters:\n" + "".join(f"      {name}:{form}\n" for name, (form, _) in described.items())
-        # `on` is the parameter True of a file.
-        text += f"    command:{self.command(['True' if name == 'on' else name for name in names])}\n"
+        text += f"    command:{self.command(names)}\n"
         if self.chance(0.15):
             text += "  other:\n    parameters: {x: {default: 2}}\n    command: python seen.py other {x}\n"
         if self.chance(0.25):
             text = self.pick(ODD)(text)
-        needed = ["True" if name == "on" else name for name, (_, is_needed) in described.items() if is_needed]
-        arguments = self.given(needed, ["True" if name == "on" else name for name in names])
+        # MLflow puts what is not declared on a line of its own behind a block, where it is a command.
+        self.has_extras = "command: |" not in text and "command: >" not in text
+        needed = [name for name, (_, is_needed) in described.items() if is_needed]
+        arguments = self.given(needed, names)
         if self.chance(0.12):
             arguments += ["-e", self.pick(["other", "main", "seen.py", "gone", "Main"])]
         return text, arguments
@@ -132,6 +134,6 @@ class Maker:
     def given(self, needed, names):
         values = {name: self.pick(GIVEN) for name in needed if not self.chance(0.05)}
         values.update({name: self.pick(GIVEN) for name in names if self.chance(0.3)})
-        if self.chance(0.15):
+        if self.chance(0.15) and self.has_extras:
             values[self.pick(["extra", "n", "a-b", "a.b", "a b", "é"])] = self.pick(GIVEN)
         return [part for name, value in values.items() for part in ("-P", f"{name}={value}")]

@@ -97,7 +97,6 @@ class Forming(PythonModel):
             "dict": lambda: {"a": x.to_numpy(), "b": np.stack([x, x], axis=1)},
             "list": lambda: x.tolist(),
             "texts": lambda: np.array([str(each) for each in x]),
-            "gaps": lambda: pd.DataFrame({"s": [None if each < 2 else str(each) for each in x]}),
         }[params["form"]]()
 
 

@@ -86,5 +86,8 @@ def test_an_environment_that_cannot_be_made_is_an_error_of_the_start(model, root
     with pytest.raises(RuntimeError, match="99.99.99"):
         Served(broken, "--env-manager", "virtualenv")
     (broken / "python_env.yaml").unlink()
+    with pytest.raises(RuntimeError, match="there is no such file"):
+        Served(broken, "--env-manager", "virtualenv")
+    (broken / "MLmodel").write_text(MLMODEL.replace("    env: {virtualenv: python_env.yaml}\n", ""))
     with pytest.raises(RuntimeError, match="--env-manager local"):
         Served(broken, "--env-manager", "virtualenv")

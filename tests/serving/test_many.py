@@ -59,7 +59,7 @@ def test_models_by_chance_are_served_as_by_mlflow(seed, saved, theirs, tmp_path)
         compare(server, name, theirs, list(requests(maker, inputs, specs)))
 
 
-FORMS = ["frame", "series", "named", "array", "matrix", "dict", "list", "texts", "gaps"]
+FORMS = ["frame", "series", "named", "array", "matrix", "dict", "list", "texts"]
 
 
 @pytest.mark.parametrize("form", FORMS)

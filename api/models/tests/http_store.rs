@@ -119,7 +119,9 @@ fn files_are_listed_over_pages_and_folders_and_fetched_once() {
             return (200, String::new(), text.into());
         }
         if path.contains("directories") && path.ends_with("artifact_directory_path=") {
-            return ok(&json!({ "files": [file("MLmodel", 12), { "path": "code", "is_dir": true }], "next_page_token": "2" }));
+            return ok(
+                &json!({ "files": [file("MLmodel", 12), { "path": "code", "is_dir": true }], "next_page_token": "2" }),
+            );
         }
         if path.contains("directories") && path.contains("page_token=2") {
             // The last token again: the end.
@@ -140,9 +142,15 @@ fn files_are_listed_over_pages_and_folders_and_fetched_once() {
     let cache = Cache::new(folder.path());
     let fetched = cache.fetch(&located, &store).unwrap();
     let read = |name: &str| std::fs::read_to_string(fetched.folder.join(name)).unwrap();
-    assert_eq!((read("MLmodel").as_str(), read("data ä.bin").as_str(), read("code/m.py").as_str()), ("flavors: {}\n", "x", "x"));
+    assert_eq!(
+        (read("MLmodel").as_str(), read("data ä.bin").as_str(), read("code/m.py").as_str()),
+        ("flavors: {}\n", "x", "x")
+    );
     let asked = server.asked();
-    assert!(asked.iter().any(|line| line.ends_with("artifacts/files?artifact_file_path=data%20%C3%A4.bin")), "{asked:#?}");
+    assert!(
+        asked.iter().any(|line| line.ends_with("artifacts/files?artifact_file_path=data%20%C3%A4.bin")),
+        "{asked:#?}"
+    );
 }
 
 #[test]
@@ -150,7 +158,9 @@ fn names_that_lead_out_of_the_folder_write_nothing() {
     for name in ["..", "a/../../b", "/etc/x", "a\\b\u{0}"] {
         let server = server(move |_, path, _| {
             if path.contains("artifacts/list") {
-                return ok(&json!({ "files": [{ "path": "MLmodel", "file_size": 2 }, { "path": name, "file_size": 1 }] }));
+                return ok(
+                    &json!({ "files": [{ "path": "MLmodel", "file_size": 2 }, { "path": name, "file_size": 1 }] }),
+                );
             }
             if path.contains("get-artifact") {
                 return (200, String::new(), b"{}".to_vec());
@@ -166,7 +176,8 @@ fn names_that_lead_out_of_the_folder_write_nothing() {
         if let Ok(fetched) = fetched {
             assert!(fetched.folder.starts_with(&cache), "{name:?}");
         }
-        let outside: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let outside: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(outside.is_empty() || outside == ["deep"], "{name:?}: {outside:?}");
         assert!(!folder.path().join("deep/b").exists());
     }
@@ -180,7 +191,9 @@ fn refusals_say_what_the_server_said() {
             (404, String::new(), json.to_string().into_bytes())
         }
         "page" => (404, String::new(), b"<html>not MLflow</html>".to_vec()),
-        "busy" => (503, String::new(), b"{\"error_code\": \"TEMPORARILY_UNAVAILABLE\", \"message\": \"later\"}".to_vec()),
+        "busy" => {
+            (503, String::new(), b"{\"error_code\": \"TEMPORARILY_UNAVAILABLE\", \"message\": \"later\"}".to_vec())
+        }
         "moved" => (302, "Location: http://127.0.0.1:1/stolen\r\n".to_owned(), Vec::new()),
         "huge" => (200, String::new(), vec![b' '; 17 << 20]),
         "text" => (200, String::new(), b"hello".to_vec()),

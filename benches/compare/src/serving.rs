@@ -94,7 +94,9 @@ pub(crate) fn measure(options: &Options) -> Result<bool, String> {
     let status =
         Command::new(&options.python).arg(script).arg(&models).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !status.map_err(|error| format!("{}: {error}", options.python.display()))?.success() {
-        return Err("the models cannot be made; the Python needs mlflow, scikit-learn, skl2onnx and onnxruntime".to_owned());
+        return Err(
+            "the models cannot be made; the Python needs mlflow, scikit-learn, skl2onnx and onnxruntime".to_owned()
+        );
     }
     let mut all_ok = true;
     let mut document = Vec::new();
@@ -129,8 +131,7 @@ fn one_case(
         Some(program) if case.is_onnx => Some(own(program, &["--engine", "tract"])?),
         _ => None,
     };
-    let theirs =
-        figures("mlflow", || servers::mlflow_model(&options.python, &model, work), case.body, duration)?;
+    let theirs = figures("mlflow", || servers::mlflow_model(&options.python, &model, work), case.body, duration)?;
     let mut all_ok = true;
     for line in case.lines {
         let name = format!("{}.{}{}", case.model, line.connections, if line.is_batch { ".batch" } else { "" });

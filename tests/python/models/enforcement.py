@@ -296,7 +296,7 @@ class Maker:
     def csv(self, columns):
         names = [column.get("name", "abc"[at]) for at, column in enumerate(columns)]
         pool = ["1", "0", "1.0", "1.5", "", "NA", "true", "False", "x", "a b", "1e3", " 1", "-7", "2147483648", "0.1",
-                "NaN", "inf", "1_000", "0x10", "3.14159265358979", "1e-5", "9007199254740993", "AQID", "None"]
+                "NaN", "inf", "1_000", "0x10", "3.14159265358979", "1e-5", "-0.24836162209524854", "9007199254740993", "AQID", "None"]
         fields = {
             "boolean": ["true", "False", "1", "0"], "integer": ["1", "-7", "1.0"], "long": ["1", "12345678901"],
             "float": ["0.5", "1"], "double": ["0.1", "1e300", "2.5"], "string": ["a", "b c", "5"],

@@ -207,7 +207,9 @@ impl HttpStore {
     /// As [`HttpStore::new`].
     pub fn with_patience(url: &str, patience: Duration) -> Result<Self, UriError> {
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(UriError::Store(format!("{url} is the URL of no server: it begins with neither http:// nor https://")));
+            return Err(UriError::Store(format!(
+                "{url} is the URL of no server: it begins with neither http:// nor https://"
+            )));
         }
         let config = Agent::config_builder()
             .timeout_connect(Some(patience))
@@ -231,8 +233,13 @@ impl HttpStore {
         let body = body.map(ToString::to_string);
         let answer = if url.starts_with("https://") {
             let authorization = self.authorization.as_deref();
-            let call =
-                curl::Call { method: method.name(), url, authorization, body: body.as_deref(), patience: self.patience };
+            let call = curl::Call {
+                method: method.name(),
+                url,
+                authorization,
+                body: body.as_deref(),
+                patience: self.patience,
+            };
             let (status, file) = curl::call(&call)?;
             Answer { status, body: Box::new(file) }
         } else {
@@ -248,8 +255,7 @@ impl HttpStore {
             Some(refused) if !refused.message.is_empty() => refused.message.chars().take(REASON_CHARS_MAX).collect(),
             _ => text.trim().chars().take(REASON_CHARS_MAX).collect(),
         };
-        let is_absent =
-            status == 404 && refused.is_some_and(|refused| refused.error_code == "RESOURCE_DOES_NOT_EXIST");
+        let is_absent = status == 404 && refused.is_some_and(|refused| refused.error_code == "RESOURCE_DOES_NOT_EXIST");
         Err(if is_absent {
             UriError::Absent(reason)
         } else {
@@ -476,7 +482,10 @@ impl ModelStore for HttpStore {
                 pages += 1;
                 // Pages without files would go on forever.
                 if pages > PAGES_MAX {
-                    return Err(UriError::Unreadable(format!("{} has more than {PAGES_MAX} pages of files", place.uri)));
+                    return Err(UriError::Unreadable(format!(
+                        "{} has more than {PAGES_MAX} pages of files",
+                        place.uri
+                    )));
                 }
                 let page = if token.is_empty() { String::new() } else { format!("&page_token={}", escaped(&token)) };
                 let answer: FilesAnswer = self.ask(&format!("{}{page}", Self::list_path(place, &folder)?), None)?;

@@ -165,7 +165,11 @@ impl Predict {
 
     fn load(&self, folder: &Path, uri: &str, processes_count: usize, onnx_threads: Option<usize>) -> Result<Model> {
         let environment = self.environment.clone();
-        load(folder, uri, &Wanted { environment, processes_count, one_at_a_time: true, ready_wait: READY_WAIT, onnx_threads })
+        load(
+            folder,
+            uri,
+            &Wanted { environment, processes_count, one_at_a_time: true, ready_wait: READY_WAIT, onnx_threads },
+        )
     }
 
     /// Whether input and output are what MLflow's command takes and gives.

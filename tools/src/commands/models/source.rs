@@ -9,8 +9,8 @@ use runlode::mlflow::entity::ModelVersion;
 use runlode::mlflow::{ApiError, ErrorCode, LoggedModelOrder, Settings};
 use runlode::shared::MlflowCalls;
 use runlode_models::uri::{
-    Cache, Fetched, HttpStore, Listed, LocalOnly, Located, LoggedModel, ModelStore, ModelUri, Place, UriError, Version,
-    Which, locate,
+    Cache, Fetched, HttpStore, Listed, LocalOnly, Located, LoggedModel, ModelStore, ModelUri, Owner, Place, UriError,
+    Version, Which, locate,
 };
 
 use crate::artifacts::folder_of;
@@ -205,6 +205,12 @@ impl ModelStore for InProcess<'_> {
     }
 
     fn folder(&self, place: &Place) -> Option<PathBuf> {
+        // A path of the caller's is no place of the store.
+        if place.owner == Owner::Nobody
+            && let Some(folder) = LocalOnly.folder(place).filter(|folder| folder.is_dir())
+        {
+            return Some(folder);
+        }
         let place = Place { uri: folder_of(self.path, &place.uri)?.to_string_lossy().into_owned(), ..place.clone() };
         LocalOnly.folder(&place)
     }

@@ -59,15 +59,8 @@ pub(super) enum Kind {
 
 impl Kind {
     pub(super) fn of(number: u8) -> Option<Self> {
-        let all = [
-            Self::Answer,
-            Self::Error,
-            Self::Lost,
-            Self::Unencodable,
-            Self::Refused,
-            Self::Unsplit,
-            Self::Columns,
-        ];
+        let all =
+            [Self::Answer, Self::Error, Self::Lost, Self::Unencodable, Self::Refused, Self::Unsplit, Self::Columns];
         all.get(usize::from(number)).copied()
     }
 }
