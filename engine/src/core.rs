@@ -2,6 +2,7 @@
 
 mod chunk_rows;
 mod files;
+mod past;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,6 +22,7 @@ use crate::storage::Storage;
 
 pub(crate) use chunk_rows::{IndexedChunk, chunk_rows, chunks_of, for_each_chunk, rows_of};
 pub(crate) use files::{SeriesFiles, file_row, series_number, series_path};
+pub(crate) use past::{PastMemory, PastRun};
 
 /// The part of the memory budget for redb's cache: one in this many bytes.
 const INDEX_CACHE_PART: u64 = 8;
@@ -42,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) cache: SeriesCache,
     pub(crate) directories: Directories,
     pub(crate) projections: Projections,
+    /// What was read of the last moment of the past.
+    pub(crate) past: PastMemory,
     /// Locked by checkpoint, seal and compaction, so that one runs at a time.
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) applied: AtomicU64,

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::background::Background;
 use crate::compaction::install::{adopt, check_truth};
-use crate::core::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
+use crate::core::{Core, PastMemory, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 use crate::error::{EntityKind, Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
@@ -264,6 +264,7 @@ fn open_once(options: Options) -> Result<Store> {
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
         directories: Directories::new(options.memory_bytes),
         projections: Default::default(),
+        past: PastMemory::new(options.memory_bytes),
         upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),
         applied: applied.0.into(),
         sealed: sealed.0.into(),

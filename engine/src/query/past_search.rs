@@ -1,9 +1,11 @@
 //! Searches of the past: the runs that matched at an earlier position, from their own events and points.
 //!
 //! There are no columns of the past. Every run of the experiments is folded up to the position and tested as a row, so
-//! a search costs as much as reading all of them; of metrics only those are read that the query names.
+//! the first search of a moment costs as much as reading all of them; of metrics only those are read that the query names.
+//! [`crate::core`] holds what was folded.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::past::PastView;
 use crate::entity::{Lifecycle, RunState};
@@ -16,7 +18,7 @@ use crate::search::request::{SearchPage, SearchQuery};
 use crate::search::row::{RunRow, Source};
 use crate::search::sort::Key;
 
-type OwnedRow = (RunId, RunState, Lifecycle, Vec<(KeyId, Stats)>);
+type OwnedRow = (RunId, Arc<RunState>, Lifecycle, Vec<(KeyId, Stats)>);
 
 impl Source for PastView<'_> {
     fn metric_key(&self, name: &str) -> Result<Option<KeyId>> {
@@ -66,14 +68,19 @@ impl PastView<'_> {
     /// As [`Snapshot::search`](crate::Snapshot::search).
     ///
     /// # Complexity
-    /// Reads the events of every run of the experiments.
+    /// The first search of a moment reads the events of every run of the experiments; later ones test what it folded, as
+    /// far as that is held in memory. The same search again reads nothing.
     pub fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
         query.check()?;
+        let memory = &self.snapshot().core.past;
+        if let Some(page) = memory.search(self.position(), query) {
+            return self.without_purged(&page);
+        }
         let metrics = metrics_of(query);
         let mut rows: Vec<OwnedRow> = Vec::new();
         for &experiment in &query.experiments {
             for id in self.snapshot().runs_of(experiment)? {
-                let (state, lifecycle) = match self.run(id) {
+                let (state, lifecycle) = match self.held_run(id) {
                     Ok(Some(found)) => found,
                     Ok(None) | Err(Error::Purged { .. }) => continue,
                     Err(error) => return Err(error),
@@ -89,6 +96,19 @@ impl PastView<'_> {
         }
         let rows =
             rows.iter().map(|(run, state, lifecycle, stats)| RunRow { run: *run, state, lifecycle: *lifecycle, stats });
-        search_rows(query, rows, self)
+        let page = Arc::new(search_rows(query, rows, self)?);
+        memory.put_search(self.position(), query, &page);
+        Ok(Arc::unwrap_or_clone(page))
+    }
+
+    /// A page that was found before, without runs that were purged since.
+    fn without_purged(&self, page: &SearchPage) -> Result<SearchPage> {
+        let mut runs = Vec::with_capacity(page.runs.len());
+        for &run in &page.runs {
+            if self.snapshot().run(run)?.is_some_and(|now| now.lifecycle != Lifecycle::Purged) {
+                runs.push(run);
+            }
+        }
+        Ok(SearchPage { runs, next: page.next.clone() })
     }
 }
