@@ -197,6 +197,7 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
         } else {
             if due {
                 checkpointed_ms = clock.monotonic_ms();
+                core.past.rest();
                 save_searches(core);
             }
             continue;

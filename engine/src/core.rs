@@ -2,7 +2,7 @@
 
 mod chunk_rows;
 mod files;
-mod past_runs;
+mod past;
 mod times;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use crate::storage::Storage;
 
 pub(crate) use chunk_rows::{IndexedChunk, chunk_rows, chunks_of, for_each_chunk, rows_of};
 pub(crate) use files::{SeriesFiles, file_row, series_number, series_path};
-pub(crate) use past_runs::{PastRun, PastRuns};
+pub(crate) use past::{PastMemory, PastRun};
 pub(crate) use times::Times;
 
 /// The part of the memory budget for redb's cache: one in this many bytes.
@@ -48,8 +48,8 @@ pub(crate) struct Core {
     pub(crate) projections: Projections,
     /// Which positions times mean.
     pub(crate) times: Times,
-    /// The runs of the last search of the past.
-    pub(crate) past: PastRuns,
+    /// What was read of the last moment of the past.
+    pub(crate) past: PastMemory,
     /// Locked by checkpoint and seal, and by the first and last steps of a compaction, so that one runs at a time.
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) keeping: Keeping,

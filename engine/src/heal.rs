@@ -15,7 +15,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::compaction::install::adopt;
-use crate::core::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
+use crate::core::{Core, PastMemory, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 use crate::error::{Error, Result};
 use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
@@ -196,7 +196,7 @@ impl Core {
             directories: Directories::new(memory_bytes),
             projections: Default::default(),
             times: Default::default(),
-            past: Default::default(),
+            past: PastMemory::new(0),
             upkeep: Mutex::new(Upkeep { generation, next_file, ..Upkeep::default() }),
             keeping: Default::default(),
             applied: 0.into(),

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::background::Background;
 use crate::compaction::install::{adopt, check_truth};
-use crate::core::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
+use crate::core::{Core, PastMemory, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 use crate::error::{EntityKind, Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
@@ -265,7 +265,7 @@ fn open_once(options: Options) -> Result<Store> {
         directories: Directories::new(options.memory_bytes),
         projections: Default::default(),
         times: Default::default(),
-        past: Default::default(),
+        past: PastMemory::new(options.memory_bytes),
         upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),
         keeping: Default::default(),
         applied: applied.0.into(),

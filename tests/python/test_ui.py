@@ -14,7 +14,7 @@ import time
 from urllib.parse import unquote
 
 import pytest
-from conftest import ROOT, Api
+from conftest import ROOT, Api, command
 
 WEB = ROOT / "api" / "pages" / "web"
 NPM = ROOT / "tests" / "python" / ".npm"
@@ -22,6 +22,22 @@ PACKAGES = ["typescript@5.9.3", "axe-core@4.11.0"]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("RUNLODE_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 NOW = int(time.time() * 1000)
+
+
+# What must never run, and must be shown as it is.
+HOSTILE_KEYS = ["a/b 'c' \"d\"", "val acc", "<img src=x onerror=pwned()>"]
+HOSTILE_TAGS = ["<script>pwned()</script>", "javascript:pwned()", "\u202eright to left"]
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40" onload="pwned()"><script>pwned()</script><rect width="40" height="40"/></svg>'
+WAV = b"RIFF\x2c\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\x08\0\0\0\0\0\0\0\0\0\0\0"
+MLMODEL = b"""flavors:
+  python_function:
+    loader_module: mlflow.sklearn
+mlflow_version: 3.17.2
+signature:
+  inputs: '[{"type": "double", "name": "width", "required": true}, {"type": "string", "name": "city", "required": false}]'
+  outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 3]}}]'
+  params: null
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +74,28 @@ def known(served):
     served.post("runs/set-tag", run_id=runs[0], key="mlflow.note.content", value="# Why\n\nA **note** <img src=x onerror=alert(1)>")
     served.post("runs/update", run_id=runs[0], status="FINISHED", end_time=NOW)
     served.post("runs/update", run_id=runs[2], run_name="<b>بحث</b> " + "long " * 60)
+    for child in range(2):
+        nested = served.run(experiment, run_name=f"fold {child}", start_time=NOW - 90_000, tags=[{"key": "mlflow.parentRunId", "value": runs[0]}])
+        served.batch(nested, [("acc", 0.1, NOW, 0)], {"lr": "0.1"})
+    for key in HOSTILE_KEYS:
+        served.batch(runs[1], [(key, 0.5, NOW, 0), (key, 0.25, NOW, 1)])
+    for tag in HOSTILE_TAGS:
+        served.post("runs/set-tag", run_id=runs[1], key=tag[:10], value=tag)
     base = f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/{runs[0]}/artifacts"
-    files = {"table.csv": b'a,b\n1,"x, y"\n', "note.md": b"# Title\n\ntext", "page.html": b"<script>document.title='ran'; fetch('/api/runlode/v1/about').then(() => document.title='escaped').catch(() => 0)</script><p>shown</p>", "deep/text.json": b'{"a": [1]}'}
+    files = {"table.csv": b'a,b\n1,"x, y"\n', "note.md": b"# Title\n\ntext", "page.html": b"<script>document.title='ran'; fetch('/api/runlode/v1/about').then(() => document.title='escaped').catch(() => 0)</script><p>shown</p>", "deep/text.json": b'{"a": [1]}', "evil.svg": SVG, "beep.wav": WAV, "empty.txt": b"", **{f"shots/step_{step}.svg": SVG for step in (1, 2, 10)}}
     for name, data in files.items():
         assert served.raw("PUT", f"{base}/{name}", data=data).status_code == 200
+    logged = served.model(experiment, name="forest", source_run_id=runs[0], params=[{"key": "depth", "value": "7"}])["info"]["model_id"]
+    place = f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/models/{logged}/artifacts"
+    assert served.raw("PUT", f"{place}/MLmodel", data=MLMODEL).status_code == 200
+    served.patch(f"logged-models/{logged}", model_id=logged, status="LOGGED_MODEL_READY")
     model = served.registered("fraud")
-    for run in runs[:2]:
-        served.version(model, f"runs:/{run}/model", run_id=run)
+    served.version(model, f"runs:/{runs[0]}/model", run_id=runs[0])
+    served.version(model, f"models:/{logged}", run_id=runs[1], model_id=logged)
     served.post("registered-models/alias", name=model, alias="champion", version="1")
     before = v1(served, "about")["position"]
     served.post("registered-models/alias", name=model, alias="champion", version="2")
-    return {"e": experiment, "r": runs[0], "s": runs[1], "t": runs[2], "before": before}
+    return {"e": experiment, "r": runs[0], "s": runs[1], "t": runs[2], "m": logged, "before": before}
 
 
 def v1(api, path, **fields):
@@ -102,13 +129,15 @@ def columns(response):
 
 
 def test_the_table_in_columns_now_and_then(served, known):
-    fields = {"experiment_id": known["e"], "column": ["run_id", "run_name", "metrics.loss.max", "params.lr", "liveness"], "order_by": "params.lr", "limit": 2}
+    fields = {"experiment_id": known["e"], "column": ["run_id", "run_name", "metrics.loss.max", "params.lr", "liveness"], "order_by": "params.lr", "limit": 2, "filter": "tags.`mlflow.parentRunId` IS NULL"}
     header, table = columns(served.raw("GET", "/api/runlode/v1/runs", params=fields))
     assert (header["total"], header["rows"]) == (3, 2)
     assert table["run_id"] == [known["r"], known["s"]] and table["params.lr"] == ["0.1", "0.2"] and table["metrics.loss.max"] == [9.0, 9.0]
     header, table = columns(served.raw("GET", "/api/runlode/v1/runs", params={**fields, "offset": 2}))
     assert table["run_id"] == [known["t"]]
     begin = served.raw("GET", "/api/runlode/v1/history", params={"run_id": known["s"]}).json()["changes"][0]["position"]
+    # The same fields as a body, for filters longer than an address.
+    assert columns(served.raw("POST", "/api/runlode/v1/runs", json=fields))[1]["run_id"] == [known["r"], known["s"]]
     header, table = columns(served.raw("GET", "/api/runlode/v1/runs", params={**fields, "as_of": begin, "order_by": "start_time"}))
     assert (header["position"], header["total"]) == (begin, 2)
     assert table["params.lr"] == [None, None] and table["metrics.loss.max"] == [None, None]
@@ -121,6 +150,76 @@ def test_a_wrong_filter_says_where(served):
     assert answer.status_code == 400 and answer.json()["at"] == 15 and "number" in answer.json()["message"]
     for wrong in ({"as_of": "yesterday"}, {"limit": "0"}, {"offset": "-1"}, {"column": "nope"}, {"view": "SOME"}):
         assert served.raw("GET", "/api/runlode/v1/runs", params=wrong).status_code == 400, wrong
+
+
+def test_groups_count_runs_and_range_metrics(served, known):
+    ask = {"experiment_id": known["e"], "by": ["params.lr", "tags.team"], "column": ["metrics.acc", "metrics.none"]}
+    found = v1(served, "groups", **ask)
+    assert (found["total"], found["runs"], found["groups_total"]) == (5, 5, 4)
+    by = {tuple(group["values"]): (group["runs"], group["metrics"]) for group in found["groups"]}
+    assert by["0.1", None] == (2, [{"count": 2, "min": 0.1, "max": 0.1, "mean": 0.1}, {"count": 0}])
+    assert by["0.3", "vision"][1][0]["mean"] == 0.7
+    parents = v1(served, "groups", experiment_id=known["e"], by="tags.mlflow.parentRunId", filter="params.lr = '0.1'")
+    assert sorted((group["values"][0] or "", group["runs"]) for group in parents["groups"]) == [("", 1), (known["r"], 2)]
+    begin = served.raw("GET", "/api/runlode/v1/history", params={"run_id": known["s"]}).json()["changes"][0]["position"]
+    assert v1(served, "groups", **ask, as_of=begin)["groups"] == [{"values": [None, None], "runs": 2, "metrics": [{"count": 0}, {"count": 0}]}]
+    for wrong in ({"by": []}, {"by": "metrics.acc"}, {"by": "params.*"}, {"by": "status", "column": "params.lr"}, {"by": "status", "filter": "x"}):
+        assert served.raw("GET", "/api/runlode/v1/groups", params=wrong).status_code == 400, wrong
+
+
+def test_lists_of_the_past(served, known):
+    names = lambda **fields: [one["name"] for one in v1(served, "experiments", **fields)["experiments"]]  # noqa: E731
+    assert names() == ["Default", "digits"] and names(as_of=1) == ["Default"]
+    begin = served.raw("GET", "/api/runlode/v1/history", params={"run_id": known["s"]}).json()["changes"][0]["position"]
+    keys = v1(served, "keys", experiment_id=known["e"], as_of=begin)
+    assert (keys["position"], keys["runs"], keys["metrics"], keys["params"]) == (begin, 2, [], [])
+    now = v1(served, "keys", experiment_id=known["e"])
+    assert ["acc", 5] in now["metrics"] and ["lr", 5] in now["params"]
+    assert v1(served, "keys", experiment_id=known["e"], as_of=now["position"])["metrics"] == now["metrics"]
+    assert v1(served, "logged-models", as_of=begin)["models"] == []
+    past = v1(served, "logged-model", model_id=known["m"], as_of=known["before"])
+    assert (past["model"]["name"], past["model"]["params"]) == ("forest", [["depth", "7"]])
+    assert v1(served, "logged-model", model_id=known["m"], as_of=1)["model"] is None
+
+
+def test_the_past_is_read_once_and_stays_right(served):
+    experiment = served.experiment()
+    runs = [served.run(experiment, run_name=f"r{i}") for i in range(3)]
+    for at, run in enumerate(runs):
+        served.batch(run, [("loss", float(at), NOW, 0)], {"lr": str(at)})
+    at = v1(served, "about")["position"]
+    for run in runs:
+        served.batch(run, [("loss", 9.0, NOW + 1, 1)], {"late": "x"}, {"team": "b"})
+    served.post("runs/delete", run_id=runs[0])
+    ask = {"experiment_id": experiment, "as_of": at, "column": ["run_id", "metrics.loss", "params.late"], "order_by": "metrics.loss DESC"}
+    for _ in range(3):
+        for offset, limit, expected in [(0, 3, runs[::-1]), (1, 1, [runs[1]]), (2, 5, [runs[0]])]:
+            header, table = columns(served.raw("GET", "/api/runlode/v1/runs", params={**ask, "offset": offset, "limit": limit}))
+            assert (header["total"], table["run_id"]) == (3, expected)
+            assert table["params.late"] == [None] * len(expected)
+        found = columns(served.raw("GET", "/api/runlode/v1/runs", params={**ask, "filter": "metrics.loss < 2 and params.lr != '0'"}))[1]
+        assert (found["run_id"], found["metrics.loss"]) == ([runs[1]], [1.0])
+        now = columns(served.raw("GET", "/api/runlode/v1/runs", params={**ask, "as_of": v1(served, "about")["position"], "order_by": "params.lr"}))
+        assert (now[0]["total"], now[1]["run_id"], now[1]["metrics.loss"]) == (2, runs[1:], [9.0, 9.0])
+
+
+def test_logged_models_with_signature_and_files(served, known):
+    (model,) = v1(served, "logged-models", experiment_id=known["e"])["models"]
+    assert (model["name"], model["status"], model["run_id"]) == ("forest", "READY", known["r"])
+    found = v1(served, "logged-model", model_id=known["m"])
+    assert [(version["name"], version["version"]) for version in found["versions"]] == [("fraud", 2)]
+    for owner in ({"model_id": known["m"]}, {"name": "fraud", "version": "2"}):
+        said = v1(served, "model", **owner)["model"]
+        assert said["flavors"] == ["python_function"] and said["signature"]["params"] is None
+        assert said["signature"]["inputs"][1] == {"type": "string", "name": "city", "required": False}
+        assert said["signature"]["outputs"][0]["tensor-spec"]["shape"] == [-1, 3]
+        (file,) = v1(served, "files", **owner)["files"]
+        assert (file["path"], file["folder"], file["bytes"]) == ("MLmodel", False, len(MLMODEL)) and abs(file["modified_ms"] - NOW) < 600_000
+        assert served.raw("GET", "/api/runlode/v1/file", params={**owner, "path": "MLmodel"}).content == MLMODEL
+    none = v1(served, "model", run_id=known["r"], path="deep")
+    assert none["model"] is None and none["problem"]
+    assert served.raw("GET", "/api/runlode/v1/files", params={"run_id": known["r"], "path": "../.."}).status_code == 400
+    assert served.raw("GET", "/api/runlode/v1/file", params={"run_id": known["r"], "path": "/etc/passwd"}).status_code == 400
 
 
 def test_curves_show_the_spike_in_buckets_and_as_a_point(served, known):
@@ -263,6 +362,9 @@ PAGES = {
     "/runs": "trial 0",
     "/runs?e={e}&x=time&logy=1&smooth=0.9&zoom=1~2": "trial 0",
     "/run/{r}": "A note",
+    "/runs?e={e}&group=params.lr&group=tags.team&open=0.1": "in 3 groups",
+    "/runs?e={e}&group=nested&open={r}": "fold 1",
+    "/runs?e={e}&x=metric:acc&sel={r}": "trial 0",
     "/run/{r}?tab=charts": "3 charts",
     "/run/{r}?tab=artifacts&file=table.csv": "x, y",
     "/run/{r}?tab=history": "Run created",
@@ -271,7 +373,12 @@ PAGES = {
     "/compare?runs={r},{s},{t}&tab=parallel": "3 runs",
     "/compare?runs={r},{s},{t}&tab=scatter": "3 runs",
     "/compare?runs={r},{s},{t}&tab=correlation": "Spearman",
+    "/logged": "forest",
+    "/logged/{m}": "width",
+    "/logged/{m}?tab=files": "MLmodel",
+    "/logged/{m}?tab=history": "Logged model created",
     "/models": "fraud",
+    "/model/fraud?version=2": "city",
     "/model/fraud": "v2",
     "/model/fraud?tab=lineage": "@champion",
     "/model/fraud?tab=diff": "lr",
@@ -295,7 +402,7 @@ def test_a_page_shows_and_is_accessible(visit, path, request):
     assert not wrong, (theme, wrong)
 
 
-@pytest.mark.parametrize("path", ["/runs", "/run/{r}", "/model/fraud", "/models", "/compare?runs={r},{s}"])
+@pytest.mark.parametrize("path", ["/runs", "/run/{r}", "/run/{t}", "/logged", "/logged/{m}", "/model/fraud?version=2", "/models", "/compare?runs={r},{s}"])
 def test_a_phone_shows_it_without_scrolling_sideways(visit, path):
     page = visit(path, width=360, height=740)
     page.wait_for_timeout(500)
@@ -393,3 +500,189 @@ def test_an_html_artifact_runs_alone(visit):
     inner = next(frame for frame in page.frames if "artifact-page" in frame.url)
     assert inner.title() == "ran", "it reached the server"
     assert page.evaluate("document.querySelector('iframe').getAttribute('sandbox')") == "allow-scripts"
+
+
+def test_groups_open_and_close_by_keyboard(visit):
+    page = visit("/runs?e={e}&group=params.lr")
+    page.wait_for_selector(".grid-row.group")
+    rows = "[...document.querySelectorAll('.grid-row:not([hidden])')].map(row => [row.getAttribute('aria-level'), row.getAttribute('aria-expanded')])"
+    until(page, f"JSON.stringify({rows}) === '[[\"1\",\"false\"],[\"1\",\"false\"],[\"1\",\"false\"]]'")
+    page.locator(".grid").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    until(page, f"JSON.stringify({rows}.slice(0, 4).map(row => row[0])) === '[\"1\",\"2\",\"2\",\"2\"]'")
+    assert "open=0.1" in page.url
+    page.keyboard.press("Space")
+    until(page, "document.querySelector('.plain-chip')?.textContent === '3 selected'")
+    page.keyboard.press("ArrowLeft")
+    until(page, "document.querySelectorAll('.grid-row:not([hidden])').length === 3")
+
+
+def test_nested_runs_stand_below_their_parent(visit):
+    page = visit("/runs?e={e}&group=nested")
+    page.wait_for_selector(".opener:not([hidden])")
+    assert "fold" not in page.inner_text(".grid")
+    page.click(".opener:not([hidden])")
+    page.wait_for_selector(".grid-row[aria-level='2'] >> text=fold 0")
+    # Where the filter leaves out the parent, its runs are there all the same.
+    page = visit("/runs?e={e}&group=nested&q=name%20LIKE%20'fold%25'")
+    until(page, "document.querySelector('.amount').textContent === '2 runs' && document.querySelector('.grid').innerText.includes('fold 1')")
+
+
+def test_another_metric_is_an_axis(visit, served, known):
+    run = served.run(known["e"], run_name="over")
+    served.batch(run, [point for step in range(20) for point in (("epoch", step / 10, NOW + step, step), ("err", 1.0 - step / 100, NOW + step, step))])
+    try:
+        page = visit(f"/runs?e={{e}}&sel={run}&keys=err")
+        page.wait_for_selector(".axis-select")
+        page.select_option(".axis-select", "another")
+        page.click(".popover .menu-item:has-text('epoch')")
+        until(page, "decodeURIComponent(location.hash).includes('x=metric:epoch')")
+        until(page, "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('1 curve')")
+        page.locator(".chart").first.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector(".tip-head:has-text('epoch 0.1 · step 1')")
+        assert page.inner_text(".tip-value") == "0.99"
+    finally:
+        served.post("runs/delete", run_id=run)
+
+
+def test_hostile_texts_stay_texts(visit):
+    for path in ("/runs?e={e}&cols=params.lr%1ftags.%3Cscript%3Epw", "/run/{s}", "/run/{s}?tab=charts", "/run/{r}?tab=artifacts&file=evil.svg", "/run/{r}", "/compare?runs={r},{s},{t}"):
+        page = visit(path)
+        page.evaluate("window.pwned = () => { window.hit = true; }")
+        page.wait_for_timeout(500)
+        assert not page.evaluate("Boolean(window.hit) || Boolean(document.querySelector('main script, main b, img[onerror]'))"), path
+    page = visit("/run/{s}")
+    text = page.inner_text("main")
+    assert all(key in text for key in HOSTILE_KEYS) and HOSTILE_TAGS[0] in text
+
+
+def test_files_are_shown_by_what_they_are(visit):
+    page = visit("/run/{r}?tab=artifacts&file=shots/step_1.svg")
+    page.wait_for_selector(".artifact-image input[type=range]")
+    assert page.evaluate("document.querySelector('.artifact-image input').max") == "2"
+    page.locator(".artifact-image input").focus()
+    page.keyboard.press("End")
+    until(page, "document.querySelector('.artifact-image img').alt === 'step_10.svg' && document.querySelector('.artifact-image img').naturalWidth === 40")
+    for file, shown in {"beep.wav": "audio", "note.md": ".markdown h3", "deep/text.json": ".artifact-text", "table.csv": "td", "empty.txt": ".artifact-text"}.items():
+        page = visit(f"/run/{{r}}?tab=artifacts&file={file}")
+        page.wait_for_selector(f".artifact-body {shown}", state="attached")
+
+
+def test_charts_are_exported(visit):
+    page = visit("/runs?e={e}&sel={r}&keys=loss")
+    until(page, "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('to 9')")
+    for item, begin in {"PNG": b"\x89PNG", "SVG": b"<svg", "CSV": b"run_id,run,key,step"}.items():
+        page.click("button[aria-label='Export loss']")
+        with page.expect_download() as download:
+            page.click(f".menu-item:has-text('{item}')")
+        data = download.value.path().read_bytes()
+        assert data.startswith(begin) and len(data) > 1000, item
+    lines = data.decode().splitlines()
+    assert len(lines) == 3001 and ",1234,1234," in lines[1235] and ",9,9,9,1" in lines[1235]
+
+
+def test_a_run_is_renamed_tagged_deleted_and_restored(visit, served, known):
+    run = served.run(known["e"], run_name="to change")
+    page = visit(f"/run/{run}")
+
+    def act(name, text=None):
+        page.click("button:has-text('Actions')")
+        page.click(f".menu-item:has-text('{name}')")
+        if text is not None:
+            page.fill("dialog input", text)
+        if page.query_selector("dialog[open]"):
+            page.click("dialog .primary")
+
+    page.wait_for_selector("h1:has-text('to change')")
+    act("Rename", "changed")
+    page.wait_for_selector("h1:has-text('changed')")
+    act("Set a tag", "why = it's <b>bold</b>")
+    page.wait_for_selector("text=it's <b>bold</b>")
+    assert served.tags(run)["why"] == "it's <b>bold</b>"
+    act("Remove a tag", "why")
+    page.wait_for_selector("text=it's <b>bold</b>", state="detached")
+    act("Delete")
+    page.wait_for_selector(".badge:has-text('Deleted')")
+    act("Restore")
+    page.wait_for_selector(".badge:has-text('Deleted')", state="detached")
+    # Deleted by somebody else while it is shown.
+    served.post("runs/delete", run_id=run)
+    page.wait_for_selector(".badge:has-text('Deleted')")
+
+
+def test_a_server_that_starts_again_under_the_page_misses_nothing(make_server, browser):
+    server = make_server()
+    api = Api(server.uri)
+    experiment = api.experiment("restarted")
+    run = api.run(experiment, run_name="goes on")
+    api.batch(run, [("loss", 1.0, NOW, 0)])
+    page = browser.new_page()
+    page.goto(f"{server.uri}/runlode/#/runs?e={experiment}&sel={run}&cols=metrics.loss")
+    page.wait_for_selector(".live-dot.live")
+    until(page, "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('1 points')")
+    server.kill()
+    page.wait_for_selector(".live-dot.lost")
+    server.start()
+    api.batch(run, [("loss", 0.5, NOW + 1, 1)])
+    other = api.run(experiment, run_name="came meanwhile")
+    page.wait_for_selector(".live-dot.live")
+    until(page, "document.querySelector('.chart').getAttribute('aria-label').includes('2 points')")
+    until(page, "document.querySelector('.grid').innerText.includes('came meanwhile')")
+    assert other in page.evaluate("[...document.querySelectorAll('.run-name')].map(link => link.hash).join()")
+    page.context.close()
+
+
+def test_an_empty_store_says_what_to_do(make_server, browser):
+    server = make_server()
+    page = browser.new_page()
+    for path, text in {"/runs": "MLFLOW_TRACKING_URI", "/models": "No registered models yet", "/logged": "No logged models yet", "/compare": "No runs to compare", "/run/none": "could not be read"}.items():
+        page.goto(f"{server.uri}/runlode/#{path}")
+        until(page, "text => document.querySelector('main').innerText.includes(text)", text)
+    page.context.close()
+
+
+def test_pages_only_to_read_follow_a_store_that_others_write(make_server, browser, tmp_path):
+    server = make_server()
+    api = Api(server.uri)
+    experiment = api.experiment("held")
+    run = api.run(experiment, run_name="first")
+    call = [*command(), "ui", str(server.store), "--read-only", "--no-browser", "--json"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, cwd=tmp_path) as ui:
+        try:
+            said = json.loads(ui.stdout.readline())
+            assert said["read_only"]
+            reader = Api(f"http://{said['address']}")
+            assert v1(reader, "about")["read_only"]
+            refused = reader.raw("POST", "runs/set-tag", json={"run_id": run, "key": "a", "value": "b"})
+            assert refused.status_code >= 400 and "read" in refused.json()["message"], refused.text
+            page = browser.new_page()
+            page.goto(f"{said['page']}#/runs?e={experiment}&sel={run}")
+            page.wait_for_selector(".plain-chip")
+            assert page.locator("button:has-text('Actions')").count() == 0
+            second = api.run(experiment, run_name="second")
+            api.batch(second, [("loss", 0.5, NOW, 0)])
+            until(page, "document.querySelector('.grid').innerText.includes('second')")
+            page.context.close()
+        finally:
+            ui.terminate()
+    assert "a" not in api.tags(run)
+
+
+def test_each_of_the_pages_links_to_the_other(make_server, browser):
+    from test_pages import build
+
+    server = make_server("--ui", str(build()))
+    api = Api(server.uri)
+    run = api.run(api.experiment("linked"), run_name="linked")
+    experiment = api.info(run)["experiment_id"]
+    page = browser.new_page()
+    page.goto(f"{server.uri}/#/experiments/{experiment}/runs/{run}")
+    page.hover("#runlode-link")
+    page.click("#runlode-link")
+    page.wait_for_selector(".run-page h1:has-text('linked')")
+    page.click("text=In MLflow")
+    until(page, f"location.pathname === '/' && location.hash.includes('/experiments/{experiment}/runs/{run}')")
+    page.context.close()

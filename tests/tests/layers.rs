@@ -81,7 +81,7 @@ const REST: Crate = Crate {
         &["json.rs", "memory.rs", "client.rs", "body.rs"],
         &["request.rs", "long.rs"],
         &["answer.rs"],
-        &["guard.rs", "artifacts/", "pages/"],
+        &["guard.rs", "reader.rs", "artifacts/", "pages/"],
         &["door.rs"],
         &["route.rs"],
         &["routes/"],

@@ -8,6 +8,7 @@
 //!
 //! - The page names script and style by a hash of their content, so they are cached for ever and never mixed.
 //! - `RUNLODE_UI_DIR=api/pages/web` reads the files from that folder at each request instead: for working on them.
+//! - MLflow's page gets one more script from here ([`linked`]): a link to the same entity on these pages.
 //! - [`SECURITY_POLICY`] allows this server's own files and nothing else; texts never become markup.
 
 mod bundle;
@@ -28,6 +29,8 @@ pub const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-
 
 const INDEX: &str = include_str!("../web/index.html");
 const SCRIPT: &str = include_str!(concat!(env!("OUT_DIR"), "/app.js"));
+/// What is added to MLflow's page.
+const BRIDGE: &str = include_str!("../web/mlflow.js");
 const STYLE: &str = include_str!(concat!(env!("OUT_DIR"), "/app.css"));
 
 /// A file as it is sent.
@@ -64,11 +67,13 @@ fn hash(bytes: &[u8]) -> u64 {
 struct Built {
     script: File,
     style: File,
+    bridge: File,
 }
 
 static BUILT: LazyLock<Built> = LazyLock::new(|| Built {
     script: File::of("text/javascript; charset=utf-8", SCRIPT, true),
     style: File::of("text/css; charset=utf-8", STYLE, true),
+    bridge: File::of("text/javascript; charset=utf-8", BRIDGE, true),
 });
 
 /// The folder of the sources, while somebody works on them.
@@ -108,6 +113,22 @@ fn name_of(file: &File) -> String {
     file.etag.trim_matches('"').to_owned()
 }
 
+/// MLflow's page with a script that links to the same entity on these pages; `None` if the text is no such page.
+/// `assets` is the path of the folder of scripts, relative to the page and with a slash at the end.
+///
+/// ```
+/// let page = runlode_ui::linked("<body>theirs</body>", "runlode/assets/").ok_or("no page")?;
+/// assert!(String::from_utf8(page.bytes.to_vec())?.starts_with("<body>theirs<script defer src=\"runlode/assets/mlflow-"));
+/// assert!(runlode_ui::linked("no page", "").is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn linked(page: &str, assets: &str) -> Option<File> {
+    let (before, after) = page.rsplit_once("</body>")?;
+    let name = name_of(&BUILT.bridge);
+    let text = format!("{before}<script defer src=\"{assets}mlflow-{name}.js\"></script></body>{after}");
+    Some(File::of("text/html; charset=utf-8", &text, false))
+}
+
 /// The script or style sheet of this name; `None` if there is none.
 ///
 /// # Errors
@@ -118,7 +139,7 @@ fn name_of(file: &File) -> String {
 /// # Ok::<(), String>(())
 /// ```
 pub fn asset(name: &str) -> Result<Option<File>, String> {
-    if let Some(folder) = folder() {
+    if let Some(folder) = folder().filter(|_| name.starts_with("app-")) {
         return Ok(match name.rsplit_once('.') {
             Some((_, "js")) => {
                 Some(File::of("text/javascript; charset=utf-8", &bundle::script(&folder.join("js"))?, false))
@@ -127,9 +148,9 @@ pub fn asset(name: &str) -> Result<Option<File>, String> {
             _ => None,
         });
     }
-    let all = [(&BUILT.script, "js"), (&BUILT.style, "css")];
-    let found = all.into_iter().find(|(file, end)| name == format!("app-{}.{end}", name_of(file)));
-    Ok(found.map(|(file, _)| file.clone()))
+    let all = [(&BUILT.script, "app", "js"), (&BUILT.style, "app", "css"), (&BUILT.bridge, "mlflow", "js")];
+    let found = all.into_iter().find(|(file, begin, end)| name == format!("{begin}-{}.{end}", name_of(file)));
+    Ok(found.map(|(file, ..)| file.clone()))
 }
 
 fn read(folder: &Path, name: &str) -> Result<String, String> {
@@ -152,7 +173,7 @@ mod tests {
 
     #[test]
     fn nothing_comes_from_elsewhere() {
-        for text in [INDEX, SCRIPT, STYLE] {
+        for text in [INDEX, SCRIPT, STYLE, BRIDGE] {
             for (at, _) in text.match_indices("://") {
                 let around = &text[at.saturating_sub(6)..text.len().min(at + 20)];
                 // The name of a format, not an address.

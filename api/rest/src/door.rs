@@ -23,6 +23,7 @@ use crate::guard::Guard;
 use crate::long::{LongAnswers, Writer};
 use crate::memory::Memory;
 use crate::pages::Pages;
+use crate::reader::{StoreReader, met_a_change};
 use crate::request::Request;
 
 /// How often a call is made again whose answer was cut short.
@@ -60,6 +61,9 @@ pub struct ServeOptions {
     pub metric_durability: Durability,
     /// Whether other stores may send their data (`POST sync`) and ask for their position. Default: false.
     pub allow_sync: bool,
+    /// Whether the store was opened only to be read: pages then offer no changes. The store itself refuses them. Default:
+    /// false.
+    pub read_only: bool,
     /// Memory for requests, in addition to the store's: their bodies, the values parsed from them, and answers. Default:
     /// 96 MiB; at least 48 MiB.
     pub memory_bytes: u64,
@@ -81,6 +85,7 @@ impl Default for ServeOptions {
             serve_ui: true,
             metric_durability: Durability::Buffered,
             allow_sync: false,
+            read_only: false,
             memory_bytes: 96 << 20,
         }
     }
@@ -111,6 +116,8 @@ pub struct Served {
     pub(crate) bodies: Bodies,
     /// The part for answers that clients have not taken yet.
     pub(crate) answers: Arc<LongAnswers>,
+    /// The store, where it is only read.
+    pub(crate) reader: Option<StoreReader>,
     /// Set once the store refuses all writes: the process ends, so that its supervisor restarts it.
     pub(crate) failed: watch::Sender<Option<String>>,
     /// Set once the server stops: streams end.
@@ -133,6 +140,42 @@ impl Door {
             Ok(door) => door,
             Err(never) => match never {},
         }
+    }
+
+    /// Prepares a store that is only read, whoever writes it: nothing of it is changed, and changes are refused.
+    ///
+    /// # Errors
+    /// Those of [`runlode::Options::open_to_read`].
+    ///
+    /// ```
+    /// use runlode_rest::{Door, ServeOptions};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::open(&path)?;
+    /// let door = Door::to_read(&path, ServeOptions::default())?;
+    /// assert!(door.mlflow.create_experiment("digits", None, &[]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn to_read(path: &Path, options: ServeOptions) -> runlode::Result<Self> {
+        let options = ServeOptions { read_only: true, ..options };
+        let mut reader = None;
+        let mut door = Self::prepare(path, options, |settings| {
+            let opened = StoreReader::open(path, settings)?;
+            let calls = opened.calls();
+            reader = Some(opened);
+            Ok::<_, runlode::Error>(calls)
+        })?;
+        if let Some(served) = Arc::get_mut(&mut door.served) {
+            served.reader = reader;
+        }
+        Ok(door)
+    }
+
+    /// This door on the store as it is now: another one only where the store is opened to be read.
+    pub(crate) fn newest(&self) -> Option<Self> {
+        let reader = self.served.reader.as_ref()?;
+        Some(Self { mlflow: reader.calls(), served: self.served.clone() })
     }
 
     fn prepare<E>(
@@ -176,6 +219,7 @@ impl Door {
             guard,
             artifacts,
             artifacts_problem,
+            reader: None,
             failed: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
         };
@@ -211,6 +255,14 @@ impl Door {
         loop {
             match handler(self, request) {
                 Err(error) if error.cut_short && left > 0 => left -= 1,
+                Err(error) if left > 0 && met_a_change(&error) => {
+                    let Some(reader) = &self.served.reader else { return Err(error) };
+                    let door = Self { mlflow: reader.again()?, served: self.served.clone() };
+                    match handler(&door, request) {
+                        Err(error) if met_a_change(&error) => left -= 1,
+                        answered => return answered,
+                    }
+                }
                 answered => return answered,
             }
         }

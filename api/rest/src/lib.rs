@@ -21,6 +21,7 @@ mod json;
 mod long;
 mod memory;
 mod pages;
+mod reader;
 mod request;
 mod route;
 mod routes;

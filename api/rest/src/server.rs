@@ -351,13 +351,16 @@ fn method_router(route: Route) -> MethodRouter<Arc<Door>> {
     let handler = match route.handler {
         Handler::Plain(handler) => handler,
         Handler::Streaming(handler) => {
-            return on(filter, move |State(door): State<Arc<Door>>, request: HttpRequest<Body>| handler(door, request));
+            return on(filter, move |State(door): State<Arc<Door>>, request: HttpRequest<Body>| {
+                handler(door.newest().map_or(door, Arc::new), request)
+            });
         }
     };
     let route = Arc::new(route);
     on(filter, move |State(door): State<Arc<Door>>, parts: RawPathParams, request: HttpRequest<Body>| {
         let route = route.clone();
         async move {
+            let door = door.newest().map_or(door, Arc::new);
             match handle(&door, &route, handler, &parts, request).await {
                 Ok(answer) => answer.into_response(&door.memory),
                 Err(error) => door.refused(&error),

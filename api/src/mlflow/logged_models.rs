@@ -6,8 +6,8 @@ use super::entity::{LoggedModel, Metric, Tag};
 use super::error::{ApiError, ApiResult};
 use super::{Mlflow, names};
 use crate::engine::entity::LoggedModelState;
-use crate::engine::{ColumnSet, HistoryQuery};
-use crate::{EntityKind, Error, Lifecycle, LoggedModelSpec, LoggedModelStatus, ModelId, Snapshot};
+use crate::engine::{ColumnSet, HistoryPage, HistoryQuery};
+use crate::{EntityKind, Error, Lifecycle, LoggedModelSpec, LoggedModelStatus, ModelId, RunId, Snapshot};
 
 /// Arguments of `create_logged_model`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -182,24 +182,7 @@ impl Mlflow {
                 Err(Error::NotFound { .. } | Error::Purged { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
-            let name: Arc<str> = key.as_str().into();
-            let run_id = run.to_string();
-            let contexts = &page.columns.contexts;
-            for (i, context) in contexts.iter().enumerate() {
-                let Some(context) = snapshot.metric_context(crate::engine::ContextId(*context)) else { continue };
-                let point = page.columns.point(i);
-                let parts = context.parts().filter(|part| part.model_id.as_deref() == Some(&model_id));
-                metrics.extend(parts.map(|part| Metric {
-                    key: name.clone(),
-                    value: point.value,
-                    timestamp: point.time.0,
-                    step: point.step,
-                    model_id: Some(model_id.clone()),
-                    dataset_name: part.dataset_name.clone(),
-                    dataset_digest: part.dataset_digest.clone(),
-                    run_id: Some(run_id.clone()),
-                }));
-            }
+            metrics.extend(self.points_of_model(snapshot, id, (*run, key), &page));
         }
         for shared in state.shared_points.iter().filter(|shared| wanted(&shared.key)) {
             // The metric is gone with its run.
@@ -218,6 +201,35 @@ impl Mlflow {
             });
         }
         Ok(metrics)
+    }
+
+    /// The points of a page of a run's history that were logged with a model's id.
+    pub(super) fn points_of_model(
+        &self,
+        snapshot: &Snapshot,
+        id: ModelId,
+        (run, key): (RunId, &str),
+        page: &HistoryPage,
+    ) -> Vec<Metric> {
+        let name: Arc<str> = key.into();
+        let (model_id, run_id) = (id.to_string(), run.to_string());
+        let mut metrics = Vec::new();
+        for (i, context) in page.columns.contexts.iter().enumerate() {
+            let Some(context) = snapshot.metric_context(crate::engine::ContextId(*context)) else { continue };
+            let point = page.columns.point(i);
+            let parts = context.parts().filter(|part| part.model_id.as_deref() == Some(&model_id));
+            metrics.extend(parts.map(|part| Metric {
+                key: name.clone(),
+                value: point.value,
+                timestamp: point.time.0,
+                step: point.step,
+                model_id: Some(model_id.clone()),
+                dataset_name: part.dataset_name.clone(),
+                dataset_digest: part.dataset_digest.clone(),
+                run_id: Some(run_id.clone()),
+            }));
+        }
+        metrics
     }
 
     /// A logged model with all its points.

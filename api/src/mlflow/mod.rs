@@ -228,8 +228,8 @@ pub use names::LongValues;
 pub use native::spare;
 pub use native::{
     Buckets, ColumnValues, CurveHead, Curves, CurvesQuery, EntityChanges, EntityName, Field, HistoriesQuery,
-    MetricHistories, PastHistory, PastRegistry, PastRun, RunColumn, RunColumns, RunKeys, RunWindow, RunsQuery,
-    TailEvent, TailPage, TailPoints, TextColumn, WindowQuery,
+    MetricHistories, PastExperiments, PastHistory, PastLoggedModels, PastRegistry, PastRun, RunColumn, RunColumns,
+    RunKeys, RunWindow, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn, WindowQuery,
 };
 pub use page_token::{page_offset, page_text, page_token, text_token};
 pub use places::{Places, absolute_place, working_directory};

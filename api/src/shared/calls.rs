@@ -40,8 +40,8 @@ use crate::mlflow::entity::{
 use crate::mlflow::{
     ApiError, ApiResult, Buckets, Curves, CurvesQuery, EntityChanges, EntityName, HistoriesQuery, Liveness,
     LoggedModelOrder, Made, MetricColumns, MetricHistories, Mlflow, NewLoggedModel, NewModelVersion, NewRun,
-    PastHistory, PastRegistry, PastRun, Rewound, RunBranch, RunColumns, RunKeys, RunWindow, RunsQuery, TailPage,
-    VersionSource, WindowQuery,
+    PastExperiments, PastHistory, PastLoggedModels, PastRegistry, PastRun, Rewound, RunBranch, RunColumns, RunKeys,
+    RunWindow, RunsQuery, TailPage, VersionSource, WindowQuery,
 };
 use crate::sync::Report;
 use crate::{AsOf, Error, LoggedModelStatus, Lsn, Positions, RunStatus};
@@ -316,4 +316,8 @@ calls! {
     main 904 model_versions_of_runs(runs: &[String]) -> Vec<ModelVersion>;
     own 905 made_at(lsn: Lsn) -> Vec<Made>;
     own 906 call_made_before(key: &[u8], request_hash: u64) -> Option<Lsn>;
+    read 910 experiments_as_of(at: AsOf) -> PastExperiments;
+    read 911 logged_models_as_of(experiments: &[String], limit: u64, at: AsOf) -> PastLoggedModels;
+    read 912 logged_model_as_of(id: &str, at: AsOf) -> PastLoggedModels;
+    read 913 run_keys_as_of(experiments: &[String], most_runs: u64, at: AsOf) -> RunKeys;
 }

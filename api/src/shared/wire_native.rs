@@ -5,8 +5,9 @@ use crate::changes::{Change, FieldChange};
 use crate::engine::varint::{Bytes, put_u64};
 use crate::mlflow::{
     BranchMetric, Buckets, ColumnValues, CurveHead, Curves, CurvesQuery, EntityChanges, EntityName, Field,
-    HistoriesQuery, Liveness, Made, MetricHistories, PastHistory, PastRegistry, PastRun, Process, Rewound, RunBranch,
-    RunColumn, RunColumns, RunKeys, RunWindow, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn, WindowQuery,
+    HistoriesQuery, Liveness, Made, MetricHistories, PastExperiments, PastHistory, PastLoggedModels, PastRegistry,
+    PastRun, Process, Rewound, RunBranch, RunColumn, RunColumns, RunKeys, RunWindow, RunsQuery, TailEvent, TailPage,
+    TailPoints, TextColumn, WindowQuery,
 };
 use crate::sync::{Disagreement, Problem, Report};
 use crate::{AsOf, Lsn, Positions, TimestampMs};
@@ -30,6 +31,8 @@ structs! {
     Curves { position, heads, steps, times, values, step_first, step_last, counts, min, max, mean, last, non_finite }
     RunKeys { position, runs, complete, metrics, params, tags }
     PastRegistry { position, models, versions }
+    PastExperiments { position, experiments }
+    PastLoggedModels { position, total, models }
     PastRun { position, run }
     PastHistory { position, columns, more }
     TailEvent { position, time_ms, actor, event, fields }

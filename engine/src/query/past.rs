@@ -2,8 +2,8 @@
 //!
 //! An entity that did not change since P is read as it is now. Any other one is a fold of its own events up to P. Points
 //! at P are those with an Lsn of at most P, which sealed chunks keep as a column. So both stay exact after raw frames were
-//! released. A time is turned into a position by `core::times`. [`PastView::search`] reads every run once, and keeps
-//! them ([`super::past_search`]).
+//! released. A time is turned into a position by `core::times`. [`PastView::search`] reads every run once; what it read is
+//! held for the next question about the same position (`core::past`).
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use super::branch_series::BranchSeries;
 use super::history::EventRecord;
 use super::points::{ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, history, stats_at};
 use super::snapshot::Snapshot;
+use crate::core::PastRun;
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::payload::Decoded;
@@ -105,6 +106,11 @@ impl PastView<'_> {
     /// # Errors
     /// `Purged` if the run's data is gone.
     pub fn run(&self, id: RunId) -> Result<Option<(RunState, Lifecycle)>> {
+        Ok(self.held_run(id)?.map(|(state, lifecycle)| ((*state).clone(), lifecycle)))
+    }
+
+    /// The same, held for the next question about this moment.
+    pub(super) fn held_run(&self, id: RunId) -> Result<PastRun> {
         let Some(now) = self.snapshot.run(id)? else { return Ok(None) };
         if now.lifecycle == Lifecycle::Purged {
             return Err(Error::Purged { run: id.to_string() });
@@ -112,17 +118,27 @@ impl PastView<'_> {
         if now.created > self.position {
             return Ok(None);
         }
+        let memory = &self.snapshot.core.past;
+        if let Some(held) = memory.run(self.position, id) {
+            return Ok(held);
+        }
+        let run = self.read_run(id, &now)?;
+        memory.put_run(self.position, id, &run);
+        Ok(run)
+    }
+
+    fn read_run(&self, id: RunId, now: &Arc<RunState>) -> Result<PastRun> {
         let experiment = EntityKey::Experiment(now.experiment);
         if now.last <= self.position
             && let Some(EntityState::Experiment(experiment)) = self.entity(experiment.clone(), &[])?.as_deref()
         {
-            return Ok(Some((now.as_ref().clone(), now.lifecycle_in(experiment))));
+            return Ok(Some((now.clone(), now.lifecycle_in(experiment))));
         }
         let states = self.fold(&[experiment.clone(), EntityKey::Run(id)])?;
         let find = |key: &EntityKey| states.iter().find(|(found, _)| found == key).map(|(_, state)| &**state);
         match (find(&EntityKey::Run(id)), find(&experiment)) {
             (Some(EntityState::Run(run)), Some(EntityState::Experiment(experiment))) => {
-                Ok(Some((run.clone(), run.lifecycle_in(experiment))))
+                Ok(Some((Arc::new(run.clone()), run.lifecycle_in(experiment))))
             }
             _ => Ok(None),
         }
@@ -215,13 +231,17 @@ impl PastView<'_> {
         }
     }
 
+    /// Of a purged run nothing is read, whatever is still held.
+    fn refuse_purged(&self, run: RunId) -> Result<()> {
+        match self.snapshot.run(run)? {
+            Some(state) if state.lifecycle == Lifecycle::Purged => Err(Error::Purged { run: run.to_string() }),
+            _ => Ok(()),
+        }
+    }
+
     /// A metric in the branch that was live at that moment.
     fn series(&self, run: RunId, key: &str) -> Result<Option<BranchSeries>> {
-        if let Some(state) = self.snapshot.run(run)?
-            && state.lifecycle == Lifecycle::Purged
-        {
-            return Err(Error::Purged { run: run.to_string() });
-        }
+        self.refuse_purged(run)?;
         self.snapshot.metric(key).map(|metric| self.snapshot.live_series(run, metric, self.position)).transpose()
     }
 
@@ -246,9 +266,17 @@ impl PastView<'_> {
 
     /// A metric's stats at that moment; `None` if it had no points.
     pub fn stats(&self, run: RunId, key: &str) -> Result<Option<Stats>> {
-        match self.series(run, key)? {
-            Some(series) => stats_at(&self.snapshot.source_of(&series, self.position)?),
-            None => Ok(None),
+        let Some(metric) = self.snapshot.metric(key) else { return Ok(None) };
+        self.refuse_purged(run)?;
+        let memory = &self.snapshot.core.past;
+        if let Some(held) = memory.stats(self.position, run, metric) {
+            return Ok(held);
         }
+        let stats = match self.series(run, key)? {
+            Some(series) => stats_at(&self.snapshot.source_of(&series, self.position)?)?,
+            None => None,
+        };
+        memory.put_stats(self.position, run, metric, stats);
+        Ok(stats)
     }
 }

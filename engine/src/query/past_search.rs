@@ -1,12 +1,14 @@
 //! Searches of the past: the runs that matched at an earlier position, from their own events and points.
 //!
-//! There are no columns of the past. Every run of the experiments is read as it was and tested as a row; of metrics only
-//! those are read that the query names. What was read is kept for the next search at that position.
+//! There are no columns of the past. Every run of the experiments is folded up to the position and tested as a row, so
+//! the first search of a moment costs as much as reading all of them; of metrics only those are read that the query names.
+//! [`crate::core`] holds what was folded.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::past::PastView;
-use crate::core::PastRun;
+use crate::entity::{Lifecycle, RunState};
 use crate::error::{Error, Result};
 use crate::id::{ExperimentId, KeyId, RunId};
 use crate::point::Stats;
@@ -15,6 +17,8 @@ use crate::search::reference::search_rows;
 use crate::search::request::{SearchPage, SearchQuery};
 use crate::search::row::{RunRow, Source};
 use crate::search::sort::Key;
+
+type OwnedRow = (RunId, Arc<RunState>, Lifecycle, Vec<(KeyId, Stats)>);
 
 impl Source for PastView<'_> {
     fn metric_key(&self, name: &str) -> Result<Option<KeyId>> {
@@ -64,46 +68,47 @@ impl PastView<'_> {
     /// As [`Snapshot::search`](crate::Snapshot::search).
     ///
     /// # Complexity
-    /// The first search at a position reads every run of the experiments: those that changed since by their events. The
-    /// store keeps them in memory, about 1 KiB each, until another position is searched; searches meanwhile only compare.
+    /// The first search of a moment reads the events of every run of the experiments; later ones test what it folded, as
+    /// far as that is held in memory. The same search again reads nothing.
     pub fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
         query.check()?;
-        let mut metrics: Vec<(KeyId, String)> = Vec::new();
-        for name in metrics_of(query) {
-            metrics.extend(self.metric_key(&name)?.map(|key| (key, name)));
+        let memory = &self.snapshot().core.past;
+        if let Some(page) = memory.search(self.position(), query) {
+            return self.without_purged(&page);
         }
-        let then = self.snapshot().core.past.at(self.position());
-        let mut lists = Vec::with_capacity(query.experiments.len());
+        let metrics = metrics_of(query);
+        let mut rows: Vec<OwnedRow> = Vec::new();
         for &experiment in &query.experiments {
-            lists.push(then.of(experiment, || self.read_runs(experiment))?);
-        }
-        let mut rows = Vec::new();
-        for run in lists.iter().flat_map(|list| list.iter()) {
-            if self.snapshot().core.pipeline.is_purged(run.id, self.snapshot().position()) {
-                continue;
+            for id in self.snapshot().runs_of(experiment)? {
+                let (state, lifecycle) = match self.held_run(id) {
+                    Ok(Some(found)) => found,
+                    Ok(None) | Err(Error::Purged { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
+                let mut stats = Vec::with_capacity(metrics.len());
+                for name in &metrics {
+                    if let (Some(key), Some(found)) = (self.metric_key(name)?, PastView::stats(self, id, name)?) {
+                        stats.push((key, found));
+                    }
+                }
+                rows.push((id, state, lifecycle, stats));
             }
-            let mut stats = Vec::with_capacity(metrics.len());
-            for (key, name) in &metrics {
-                let read = || PastView::stats(self, run.id, name);
-                stats.extend(then.stats((run.id, *key), read)?.map(|stats| (*key, stats)));
-            }
-            rows.push((run, stats));
         }
         let rows =
-            rows.iter().map(|(run, stats)| RunRow { run: run.id, state: &run.state, lifecycle: run.lifecycle, stats });
-        search_rows(query, rows, self)
+            rows.iter().map(|(run, state, lifecycle, stats)| RunRow { run: *run, state, lifecycle: *lifecycle, stats });
+        let page = Arc::new(search_rows(query, rows, self)?);
+        memory.put_search(self.position(), query, &page);
+        Ok(Arc::unwrap_or_clone(page))
     }
 
-    /// The runs of an experiment that existed at that moment.
-    fn read_runs(&self, experiment: ExperimentId) -> Result<Vec<PastRun>> {
-        let mut runs = Vec::new();
-        for id in self.snapshot().runs_of(experiment)? {
-            match self.run(id) {
-                Ok(Some((state, lifecycle))) => runs.push(PastRun { id, state, lifecycle }),
-                Ok(None) | Err(Error::Purged { .. }) => {}
-                Err(error) => return Err(error),
+    /// A page that was found before, without runs that were purged since.
+    fn without_purged(&self, page: &SearchPage) -> Result<SearchPage> {
+        let mut runs = Vec::with_capacity(page.runs.len());
+        for &run in &page.runs {
+            if self.snapshot().run(run)?.is_some_and(|now| now.lifecycle != Lifecycle::Purged) {
+                runs.push(run);
             }
         }
-        Ok(runs)
+        Ok(SearchPage { runs, next: page.next.clone() })
     }
 }

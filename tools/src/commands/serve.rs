@@ -127,6 +127,7 @@ impl Serve {
                 Level::Sync => runlode::Durability::Sync,
             },
             allow_sync: self.allow_sync,
+            read_only: false,
         };
         let keeper = (self.compact == Compaction::Auto).then(|| Keeper::start(&store)).transpose()?;
         let answer = serve_until_stopped(&store, options, |address| {
@@ -164,14 +165,33 @@ pub(crate) fn serve_until_stopped(
     options: ServeOptions,
     begun: impl FnOnce(SocketAddr) -> Result<()>,
 ) -> Result<Answer> {
+    let answer = serve_door_until_stopped(|| Ok(Door::of(store, options)?), begun)?;
+    // With everything sealed the next start has nothing to replay. A failure here loses nothing: the log has it.
+    if let Ok(local) = store.local() {
+        let _sealed = local.engine().flush().and_then(|_| local.engine().seal());
+    }
+    // Handles of open connections keep the store open; this ends it for all of them.
+    match Store::close_all() {
+        Err(error) if error.is_full() => {
+            note(format!("{error}. The index was not brought up to date; the next start does it"))
+        }
+        closed => closed?,
+    }
+    Ok(answer)
+}
+
+/// Serves a door until it is told to stop. `begun` is called once the server listens.
+pub(crate) fn serve_door_until_stopped(
+    door: impl FnOnce() -> Result<Door>,
+    begun: impl FnOnce(SocketAddr) -> Result<()>,
+) -> Result<Answer> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(THREADS_MAX)
         .enable_all()
         .build()
         .map_err(|source| Error::io("cannot start the server's threads", source))?;
     let ended = runtime.block_on(async {
-        let server =
-            Server::bind(Arc::new(Door::of(store, options)?)).await.map_err(|error| Error::usage(error.to_string()))?;
+        let server = Server::bind(Arc::new(door()?)).await.map_err(|error| Error::usage(error.to_string()))?;
         let stop = stop_signal()?;
         begun(server.address())?;
         Ok::<_, Error>(server.run(stop).await)
@@ -179,21 +199,7 @@ pub(crate) fn serve_until_stopped(
     // A client that keeps its connection open does not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match ended? {
-        Ended::Stopped => {
-            // With everything sealed the next start has nothing to replay. A failure here loses nothing: the log
-            // has it.
-            if let Ok(local) = store.local() {
-                let _sealed = local.engine().flush().and_then(|_| local.engine().seal());
-            }
-            // Handles of open connections keep the store open; this ends it for all of them.
-            match Store::close_all() {
-                Err(error) if error.is_full() => {
-                    note(format!("{error}. The index was not brought up to date; the next start does it"))
-                }
-                closed => closed?,
-            }
-            Ok(Answer::Yes)
-        }
+        Ended::Stopped => Ok(Answer::Yes),
         Ended::StoreFailed(cause) => Err(Error::Store(runlode::Error::Poisoned { cause })),
     }
 }

@@ -1,14 +1,17 @@
 //! `runlode ui STORE`
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use clap::Args;
-use runlode_rest::ServeOptions;
+use runlode::Store;
+use runlode_rest::{Door, ServeOptions};
 use serde_json::json;
 
-use super::serve::serve_until_stopped;
-use crate::error::Result;
+use super::serve::{serve_door_until_stopped, serve_until_stopped};
+use crate::error::{Error, Result};
 use crate::find::store_path;
 use crate::output::{Output, note};
 use crate::{Answer, open};
@@ -29,31 +32,69 @@ pub struct Ui {
     /// Only print the address
     #[arg(long)]
     no_browser: bool,
+    /// Change nothing, in the store or its folder
+    #[arg(long)]
+    read_only: bool,
 }
 
 impl Ui {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         open::check_is_store(&self.store)?;
         runlode::engine::keep_little_freed_memory();
-        let store = open::to_serve(&self.store, STORE_BYTES)?;
         let options = ServeOptions {
             address: ([127, 0, 0, 1], self.port).into(),
             memory_bytes: REQUESTS_BYTES,
             ..ServeOptions::default()
         };
-        serve_until_stopped(&store, options, |address| {
-            let page = format!("http://{address}/runlode/");
-            if output.is_json() {
-                output.document_line(&json!({ "address": address.to_string(), "page": page }))?;
-                output.flush()?;
-            } else {
-                output.line_now(format!("Pages of {}: {page} (end with Ctrl-C)", self.store.display()))?;
+        let opened = if self.read_only { None } else { self.open()? };
+        match opened {
+            Some(store) => serve_until_stopped(&store, options, |address| self.begun(address, false, output)),
+            None => serve_door_until_stopped(
+                || Ok(Door::to_read(&self.store, options)?),
+                |address| self.begun(address, true, output),
+            ),
+        }
+    }
+
+    /// Opens the store as its holder, or as a client of the process that holds it. `None`, and a note, where that cannot
+    /// be: then it is only read.
+    fn open(&self) -> Result<Option<Store>> {
+        match open::to_serve(&self.store, STORE_BYTES) {
+            Ok(store) => Ok(Some(store)),
+            Err(Error::Store(error)) if can_be_read(&error) => {
+                note(format!("{error}; the pages show the store, and cannot change it"));
+                Ok(None)
             }
-            if !self.no_browser && !open_browser(&page) {
-                note(format!("no browser could be started; open {page} yourself"));
-            }
-            Ok(())
-        })
+            Err(error) => Err(error),
+        }
+    }
+
+    fn begun(&self, address: SocketAddr, read_only: bool, output: &mut Output) -> Result<()> {
+        let page = format!("http://{address}/runlode/");
+        if output.is_json() {
+            let line = json!({ "address": address.to_string(), "page": page, "read_only": read_only });
+            output.document_line(&line)?;
+            output.flush()?;
+        } else {
+            let how = if read_only { ", only to read" } else { "" };
+            output.line_now(format!("Pages of {}{how}: {page} (end with Ctrl-C)", self.store.display()))?;
+        }
+        if !self.no_browser && !open_browser(&page) {
+            note(format!("no browser could be started; open {page} yourself"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a store that cannot be opened like this may still be read: another process holds it and answers nobody, or its
+/// folder cannot be written.
+fn can_be_read(error: &runlode::Error) -> bool {
+    match error {
+        runlode::Error::Locked { .. } | runlode::Error::Unavailable { .. } => true,
+        runlode::Error::Io { source, .. } => {
+            matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+        }
+        _ => false,
     }
 }
 

@@ -10,6 +10,9 @@ const API = new URL(meta.content, document.baseURI).href;
 /** Address of the server below which all its paths are. */
 export const ROOT = API.replace(/api\/runlode\/v1\/$/, "");
 
+/** Reads that take their fields as a body too. */
+const LONG = new Set(["runs", "groups"]);
+
 /** A refusal of the server, or no answer. */
 export class Refused extends Error {
   constructor(message, status, details = {}) {
@@ -33,7 +36,7 @@ function address(base, path, params = {}) {
   return url;
 }
 
-async function answered(url, options) {
+async function answered(url, options = {}) {
   let response;
   try {
     response = await fetch(url, options);
@@ -50,25 +53,58 @@ async function answered(url, options) {
   return response;
 }
 
-function moment(params) {
-  return { as_of: param("at"), ...params };
+/** Positions of moments that are times: looked up once each, so that all reads of a page are of one position. */
+const positions = new Map();
+const POSITIONS_MAX = 64;
+/** Longer addresses are sent as a body. */
+const ADDRESS_MAX = 6000;
+
+/** The position of a moment in the address; now, and positions, are as they are. */
+function positionOf(at) {
+  if (!at || /^\d+$/.test(at)) {
+    return at;
+  }
+  let found = positions.get(at);
+  if (!found) {
+    found = answered(address(API, "moment", { as_of: at })).then((response) => response.json()).then((answer) => String(answer.position));
+    found.catch(() => positions.delete(at));
+    positions.set(at, found);
+    if (positions.size > POSITIONS_MAX) {
+      positions.delete(positions.keys().next().value);
+    }
+  }
+  return found;
+}
+
+async function atMoment(params) {
+  return "as_of" in params ? params : { as_of: await positionOf(param("at")), ...params };
+}
+
+async function read(path, params, signal) {
+  const all = await atMoment(params);
+  const url = address(API, path, all);
+  if (url.href.length <= ADDRESS_MAX || !LONG.has(path)) {
+    return answered(url, { signal });
+  }
+  const body = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== null && value !== ""));
+  return answered(address(API, path), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
 }
 
 /** A read that answers JSON. */
 export async function get(path, params = {}, signal = undefined) {
-  const response = await answered(address(API, path, moment(params)), { signal });
+  const response = await read(path, params, signal);
   return response.json();
 }
 
 /** A read that answers columns. */
 export async function getColumns(path, params = {}, signal = undefined) {
-  const response = await answered(address(API, path, moment(params)), { signal });
+  const response = await read(path, params, signal);
   return readColumns(await response.arrayBuffer());
 }
 
 /** The same, with a body. */
 export async function postColumns(path, body, signal = undefined) {
-  const as_of = param("at");
+  const as_of = await positionOf(param("at"));
   const text = JSON.stringify(as_of ? { ...body, as_of } : body);
   const options = { method: "POST", headers: { "content-type": "application/json" }, body: text, signal };
   const response = await answered(address(API, path), options);
@@ -83,21 +119,33 @@ export async function mlflow(method, path, body) {
   return response.json();
 }
 
-/** Address of a file of a run. */
-export function artifactUrl(run, path) {
-  return address(ROOT, "get-artifact", { run_id: run, path }).href;
+/**
+ * Whose files they are: of a run, a logged model, or a version.
+ * @typedef {{ run_id: string } | { model_id: string } | { name: string, version: string }} Owner
+ */
+
+/** Address of a file. @param {Owner} owner */
+export function fileUrl(owner, path) {
+  return address(API, "file", { ...owner, path }).href;
 }
 
-/** Address of an HTML file of a run, shown alone in its sandbox. */
-export function artifactPageUrl(run, path) {
-  return address(API, "artifact-page", { run_id: run, path }).href;
+/** Address of an HTML file, shown alone in its sandbox. @param {Owner} owner */
+export function filePageUrl(owner, path) {
+  return address(API, "artifact-page", { ...owner, path }).href;
 }
 
-/** The first bytes of a file of a run. */
-export async function artifactBytes(run, path, bytesMax) {
-  const headers = { range: `bytes=0-${bytesMax - 1}` };
-  const response = await answered(artifactUrl(run, path), { headers });
-  return response.arrayBuffer();
+/** The first bytes of a file. @param {Owner} owner */
+export async function fileBytes(owner, path, bytesMax) {
+  // An empty file has no first byte.
+  try {
+    const response = await answered(fileUrl(owner, path), { headers: { range: `bytes=0-${bytesMax - 1}` } });
+    return await response.arrayBuffer();
+  } catch (error) {
+    if (error.status === 416) {
+      return new ArrayBuffer(0);
+    }
+    throw error;
+  }
 }
 
 /** Address of the stream of changes. */

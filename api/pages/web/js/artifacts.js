@@ -1,11 +1,11 @@
 /**
- * Artifacts of a run: folders on the left, the chosen file on the right. Files are shown by what they are; HTML only in
+ * Files of a run, a logged model or a version: folders on the left, the chosen file on the right. Files are shown by what they are; HTML only in
  * a sandbox of its own.
  */
 
-import { artifactBytes, artifactPageUrl, artifactUrl, mlflow } from "./api.js";
+import { fileBytes, filePageUrl, fileUrl, get } from "./api.js";
 import { fill, h, icon } from "./dom.js";
-import { sizeText } from "./format.js";
+import { msOfMoment, sizeText, wholeTime } from "./format.js";
 import { markdown } from "./markdown.js";
 import { empty, failure, loading } from "./parts.js";
 import { param, setParams } from "./route.js";
@@ -24,16 +24,23 @@ function fileOf(path) {
   return path.slice(path.lastIndexOf("/") + 1);
 }
 
-/** @returns {any} */
-export function artifactsPanel(run) {
+/** Whether a file was changed after the moment that the page shows. */
+function isNewer(file) {
+  const at = msOfMoment(param("at"));
+  return file.modified !== null && file.modified > at;
+}
+
+/** @param {import("./api.js").Owner} owner */
+export function artifactsPanel(owner) {
   const tree = h("div", { class: "tree", role: "tree", "aria-label": "Files" });
   const shown = h("div", { class: "artifact" });
   const element = h("div", { class: "artifacts" }, tree, shown);
   const opened = new Map();
 
   async function listing(folder) {
-    const answer = await mlflow("GET", "artifacts/list", folder ? { run_id: run, path: folder } : { run_id: run });
-    return (answer.files || []).map((file) => ({ path: file.path, folder: Boolean(file.is_dir), bytes: Number(file.file_size || 0) })).sort((a, b) => Number(b.folder) - Number(a.folder) || a.path.localeCompare(b.path, undefined, { numeric: true }));
+    const answer = await get("files", { ...owner, path: folder, as_of: "" });
+    const files = answer.files.map((file) => ({ path: file.path, folder: file.folder, bytes: file.bytes, modified: file.modified_ms }));
+    return files.sort((a, b) => Number(b.folder) - Number(a.folder) || a.path.localeCompare(b.path, undefined, { numeric: true }));
   }
 
   async function drawFolder(parent, folder, depth) {
@@ -41,7 +48,7 @@ export function artifactsPanel(run) {
       const files = await listing(folder);
       opened.set(folder, files);
       if (!files.length && !folder) {
-        fill(element, empty("No artifacts", "Files that a run logs are here."));
+        fill(element, empty("No files", "What is logged as artifact is here."));
         return;
       }
       fill(parent, files.map((file) => item(file, depth)));
@@ -62,7 +69,7 @@ export function artifactsPanel(run) {
     const open = file.folder && (param("file") || "").startsWith(`${file.path}/`);
     const button = h(
       "button",
-      { type: "button", class: "tree-item", role: "treeitem", "aria-expanded": file.folder ? String(open) : null, "aria-selected": String(param("file") === file.path), style: { "padding-inline-start": `${8 + depth * 14}px` }, title: file.path, on: { click: choose } },
+      { type: "button", class: `tree-item${isNewer(file) && !file.folder ? " newer" : ""}`, role: "treeitem", "aria-expanded": file.folder ? String(open) : null, "aria-selected": String(param("file") === file.path), style: { "padding-inline-start": `${8 + depth * 14}px` }, title: file.modified === null ? file.path : `${file.path}, changed ${wholeTime(file.modified)}${isNewer(file) ? ": after the moment that is shown" : ""}`, on: { click: choose } },
       icon(file.folder ? "folder" : "file"),
       h("span", { class: "grow ellipsis" }, h("bdi", null, fileOf(file.path))),
       file.folder ? null : h("span", { class: "muted" }, sizeText(file.bytes)),
@@ -91,7 +98,7 @@ export function artifactsPanel(run) {
     for (const button of tree.querySelectorAll(".tree-item")) {
       button.setAttribute("aria-selected", String(button.dataset.path === path));
     }
-    const head = h("div", { class: "row artifact-head" }, h("strong", { class: "grow ellipsis" }, h("bdi", null, path)), h("a", { class: "tool", href: artifactUrl(run, path), download: fileOf(path) }, icon("download"), "Download"));
+    const head = h("div", { class: "row artifact-head" }, h("strong", { class: "grow ellipsis" }, h("bdi", null, path)), h("a", { class: "tool", href: fileUrl(owner, path), download: fileOf(path) }, icon("download"), "Download"));
     const body = h("div", { class: "artifact-body", tabindex: 0, role: "region", "aria-label": fileOf(path) }, loading());
     fill(shown, head, body);
     try {
@@ -102,7 +109,7 @@ export function artifactsPanel(run) {
   }
 
   async function content(path, size) {
-    const url = artifactUrl(run, path);
+    const url = fileUrl(owner, path);
     if (IMAGE.test(path)) {
       return imageView(path, url);
     }
@@ -113,9 +120,9 @@ export function artifactsPanel(run) {
       return h("video", { controls: true, src: url, class: "wide", "aria-label": fileOf(path) });
     }
     if (PAGE.test(path)) {
-      return h("iframe", { class: "artifact-frame", sandbox: "allow-scripts", src: artifactPageUrl(run, path), title: fileOf(path), referrerpolicy: "no-referrer" });
+      return h("iframe", { class: "artifact-frame", sandbox: "allow-scripts", src: filePageUrl(owner, path), title: fileOf(path), referrerpolicy: "no-referrer" });
     }
-    const buffer = await artifactBytes(run, path, TEXT_BYTES_MAX);
+    const buffer = await fileBytes(owner, path, TEXT_BYTES_MAX);
     const data = new Uint8Array(buffer);
     if (data.subarray(0, 4096).includes(0)) {
       return empty("This file is not text", `${sizeText(size || data.length)}; download it to look inside.`);
@@ -160,7 +167,7 @@ export function artifactsPanel(run) {
     const slider = h("input", { type: "range", min: 0, max: mates.length - 1, value: at, class: "grow", "aria-label": "Step", on: {
       input: () => {
         const mate = mates[Number(slider.value)];
-        picture.src = artifactUrl(run, mate.path);
+        picture.src = fileUrl(owner, mate.path);
         picture.alt = fileOf(mate.path);
         label.textContent = String(Number(mate.found[2]));
         setParams({ file: mate.path }, true);

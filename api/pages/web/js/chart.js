@@ -11,7 +11,7 @@ import { clock, duration, exact, number, wholeTime } from "./format.js";
 import { MARGIN, drawPlot, layout, roomy } from "./plot.js";
 import { pixel, valueAt } from "./scale.js";
 import { colors } from "./theme.js";
-import { extent, makeTrace, nearestRow } from "./trace.js";
+import { extent, makeTrace, nearestRow, pairTrace, placesOf } from "./trace.js";
 
 /** @typedef {import("./trace.js").Trace} Trace */
 
@@ -19,7 +19,8 @@ import { extent, makeTrace, nearestRow } from "./trace.js";
  * What charts share.
  * @typedef {object} ChartContext
  * @property {any[]} runs id, name, color, start (Unix ms), strong
- * @property {"step" | "time" | "relative"} axis
+ * @property {"step" | "time" | "relative" | "metric"} axis
+ * @property {string} axisKey the metric of the axis
  * @property {boolean} logX
  * @property {boolean} logY
  * @property {number} smooth
@@ -92,6 +93,30 @@ export class Chart {
     this.gone = true;
   }
 
+  /** The curve of a run over the metric of the axis; null until both are here. @returns {Trace | null} */
+  pairOf(run, from, to) {
+    const { axisKey, smooth } = this.context;
+    const ask = { from, to, buckets: this.buckets(), points: false };
+    const [curve, other] = [this.key, axisKey].map((key) => curveOf(run.id, key, ask, this.render));
+    return curve && other ? pairTrace(run, curve, other, smooth) : null;
+  }
+
+  /** The same in the range that is shown: of the steps whose places are within it. */
+  pairIn(run, range) {
+    const whole = this.pairOf(run, null, null);
+    if (!whole || !range || !whole.curve.bucketed) {
+      return whole;
+    }
+    let [from, to] = [Infinity, -Infinity];
+    for (let i = 0; i < whole.x.length; i += 1) {
+      if (whole.x[i] >= range[0] && whole.x[i] <= range[1]) {
+        from = Math.min(from, whole.curve.step[i] ?? Infinity);
+        to = Math.max(to, whole.curve.stepEnd[i] ?? -Infinity);
+      }
+    }
+    return (from <= to && this.pairOf(run, from, to)) || whole;
+  }
+
   /** The steps that a range of the axis needs; null: all. */
   stepsOf(run, range) {
     if (!range) {
@@ -129,7 +154,14 @@ export class Chart {
     const { context } = this;
     const traces = [];
     let missing = 0;
-    for (const run of context.runs) {
+    for (const run of context.axis === "metric" ? context.runs : []) {
+      const trace = this.pairIn(run, context.zoom) || this.traces.find((one) => one.run.id === run.id && one.free);
+      missing += trace ? 0 : 1;
+      if (trace && trace.x.length) {
+        traces.push({ ...trace, run });
+      }
+    }
+    for (const run of context.axis === "metric" ? [] : context.runs) {
       const [from, to] = this.stepsOf(run, context.zoom);
       const points = context.axis !== "step";
       const ask = { from, to, buckets: this.buckets(), points };
@@ -137,14 +169,14 @@ export class Chart {
       if (!curve) {
         missing += 1;
         // Something coarser is better than nothing.
-        const old = this.traces.find((trace) => trace.run.id === run.id && !trace.faint);
+        const old = this.traces.find((trace) => trace.run.id === run.id && !trace.faint && !trace.free);
         curve = old ? old.curve : null;
       }
       if (curve && (curve.n || curve.tail.length)) {
         traces.push(makeTrace(run, curve, context.axis, context.smooth));
       }
     }
-    for (const one of this.extra) {
+    for (const one of context.axis === "metric" ? [] : this.extra) {
       traces.unshift({ ...makeTrace(one.run, one.curve, context.axis, context.smooth), faint: true });
     }
     this.missing = missing;
@@ -162,16 +194,18 @@ export class Chart {
     }
     let [least, greatest] = [Infinity, -Infinity];
     for (const trace of this.traces) {
-      const n = trace.x.length;
-      for (let i = 0; i < n && logX && trace.x[i] <= 0; i += 1) {
-        if (trace.x[i + 1] > 0) {
-          least = Math.min(least, trace.x[i + 1]);
+      const [first, last] = placesOf(trace);
+      greatest = Math.max(greatest, last);
+      if (!logX || first > 0) {
+        least = Math.min(least, first);
+        continue;
+      }
+      // A logarithmic axis begins at the first place above 0.
+      for (let i = 0; i < trace.x.length; i += 1) {
+        if (trace.x[i] > 0) {
+          least = Math.min(least, trace.x[i]);
         }
       }
-      if (n && !(logX && trace.x[0] <= 0)) {
-        least = Math.min(least, trace.x[0]);
-      }
-      greatest = Math.max(greatest, n ? trace.xEnd[n - 1] : greatest);
     }
     if (!(least < greatest)) {
       const at = Number.isFinite(least) ? least : 0;
@@ -200,7 +234,7 @@ export class Chart {
     const xRange = this.xRange();
     const found = extent(this.traces, xRange[0], xRange[1], context.logY);
     const yRange = roomy(found || (context.logY ? [0.1, 1] : [0, 1]), context.logY && Boolean(found));
-    this.view = { width, height, xRange, yRange, logX: context.logX && context.axis === "step", logY: context.logY };
+    this.view = { width, height, xRange, yRange, logX: context.logX, logY: context.logY };
     drawPlot(pen, this.view, this.traces, theme, context.axis);
     const total = this.traces.reduce((sum, trace) => sum + trace.curve.total, 0);
     this.element.setAttribute(
@@ -262,7 +296,8 @@ export class Chart {
       const row = nearestRow(trace, place);
       // A curve that is elsewhere has no value here.
       const near = (this.view.xRange[1] - this.view.xRange[0]) * 0.02;
-      if (row >= 0 && place >= trace.x[0] - near && place <= trace.xEnd[trace.x.length - 1] + near) {
+      const [first, last] = placesOf(trace);
+      if (row >= 0 && place >= first - near && place <= last + near) {
         list.push({ trace, row, value: trace.mid[row] });
       }
     }
@@ -275,6 +310,10 @@ export class Chart {
     }
     if (this.context.axis === "relative") {
       return duration(trace.x[row]);
+    }
+    if (trace.free) {
+      const step = trace.curve.step[row];
+      return `${this.context.axisKey} ${number(trace.x[row])}${step === undefined ? "" : ` · step ${exact(step)}`}`;
     }
     const [from, to] = [trace.x[row], trace.xEnd[row]];
     return from === to ? `step ${exact(from)}` : `steps ${exact(from)} to ${exact(to)}`;
@@ -391,7 +430,7 @@ export class Chart {
   /** Zooms to a range, at least one step wide and at most the whole. */
   zoomTo(from, to) {
     const [first, last] = this.whole();
-    const least = this.context.axis === "step" ? 2 : 1;
+    const least = { step: 2, metric: (last - first) * 1e-9 }[this.context.axis] ?? 1;
     if (to - from < least) {
       const middle = (from + to) / 2;
       [from, to] = [middle - least / 2, middle + least / 2];
@@ -412,6 +451,13 @@ export class Chart {
       if (this.context.axis === "step") {
         first = Math.min(first, curve.stepFirst);
         last = Math.max(last, curve.stepLast);
+        continue;
+      }
+      if (this.context.axis === "metric") {
+        const pair = this.pairOf(run, null, null);
+        const [from, to] = pair ? placesOf(pair) : [Infinity, -Infinity];
+        first = Math.min(first, from);
+        last = Math.max(last, to);
         continue;
       }
       const all = curveOf(run.id, this.key, { from: null, to: null, buckets: this.buckets(), points: true }, this.render) || curve;
@@ -459,7 +505,7 @@ export class Chart {
     }
     const now = this.context.hover;
     const at = now === null ? (by > 0 ? -1 : trace.x.length) : nearestRow(trace, now);
-    const row = Math.max(0, Math.min(trace.x.length - 1, at + by));
+    const row = trace.free ? neighbour(trace, now, by) : Math.max(0, Math.min(trace.x.length - 1, at + by));
     const x = (trace.x[row] + trace.xEnd[row]) / 2;
     if (x < this.view.xRange[0] || x > this.view.xRange[1]) {
       const width = this.view.xRange[1] - this.view.xRange[0];
@@ -467,4 +513,16 @@ export class Chart {
     }
     this.moveTo(x);
   }
+}
+
+/** The row whose place comes next after another place, to the right or left. */
+function neighbour(trace, place, by) {
+  let best = -1;
+  for (let i = 0; i < trace.x.length; i += 1) {
+    const beyond = place === null || (by > 0 ? trace.x[i] > place : trace.x[i] < place);
+    if (beyond && (best < 0 || (by > 0 ? trace.x[i] < trace.x[best] : trace.x[i] > trace.x[best]))) {
+      best = i;
+    }
+  }
+  return best < 0 ? nearestRow(trace, place) : best;
 }

@@ -5,11 +5,15 @@
 import { Cards } from "./cards.js";
 import { addPoints, forget, onCurveFailure } from "./curves.js";
 import { fill, h, icon, later } from "./dom.js";
-import { count, duration, exact, time } from "./format.js";
+import { count, duration, exact, number, time } from "./format.js";
+import { metricBox } from "./metricbox.js";
 import { notice } from "./popover.js";
 import { route, setParams } from "./route.js";
 import { curveColor, onTheme } from "./theme.js";
 
+/** A metric as axis, in the address; and the choice of one. */
+const METRIC_AXIS = "metric:";
+const ANOTHER = "another";
 /** How often points that arrive are drawn: more often nobody sees. */
 const LIVE_DRAW_MS = 1000;
 
@@ -22,6 +26,7 @@ export class ChartPanel {
     this.context = {
       runs: [],
       axis: "step",
+      axisKey: "",
       logX: false,
       logY: false,
       smooth: 0,
@@ -43,9 +48,10 @@ export class ChartPanel {
     this.search = h("input", { type: "search", placeholder: "Search charts", "aria-label": "Search charts", on: { input: later(120, () => setParams({ keys: this.search.value }, true)) } });
     this.axis = h(
       "select",
-      { "aria-label": "Horizontal axis", on: { change: () => setParams({ x: this.axis.value === "step" ? null : this.axis.value, zoom: null }) } },
-      [["step", "Step"], ["time", "Time"], ["relative", "Since start"]].map(([value, text]) => h("option", { value }, text)),
+      { "aria-label": "Horizontal axis", class: "axis-select", on: { change: () => this.chooseAxis() } },
+      [["step", "Step"], ["time", "Time"], ["relative", "Since start"], [ANOTHER, "Another metric…"]].map(([value, text]) => h("option", { value }, text)),
     );
+    this.axisOwn = h("option");
     this.logX = this.toggle("log x", "Logarithmic horizontal axis", "logx");
     this.logY = this.toggle("log y", "Logarithmic vertical axis", "logy");
     this.smooth = h("input", { type: "range", min: 0, max: 0.99, step: 0.01, "aria-label": "Smoothing", on: { input: () => this.setSmooth(Number(this.smooth.value)) } });
@@ -94,6 +100,30 @@ export class ChartPanel {
     return button;
   }
 
+  chooseAxis() {
+    const { value } = this.axis;
+    if (value !== ANOTHER) {
+      setParams({ x: value === "step" ? null : value, zoom: null });
+      return;
+    }
+    this.showAxis();
+    metricBox(this.axis, this.keys, (key) => setParams({ x: METRIC_AXIS + key, zoom: null, logx: null }));
+  }
+
+  /** Shows which axis it is. */
+  showAxis() {
+    const { axis, axisKey } = this.context;
+    if (axis === "metric") {
+      this.axisOwn.value = METRIC_AXIS + axisKey;
+      this.axisOwn.textContent = axisKey;
+      this.axis.append(this.axisOwn);
+      this.axis.value = this.axisOwn.value;
+    } else {
+      this.axisOwn.remove();
+      this.axis.value = axis;
+    }
+  }
+
   setSmooth(value) {
     this.context.smooth = value;
     this.smoothText.textContent = value ? value.toFixed(2) : "off";
@@ -105,17 +135,17 @@ export class ChartPanel {
     this.context.zoom = range;
     this.showZoom();
     this.cards.redraw();
-    const digits = this.context.axis === "step" ? 2 : 0;
+    const text = { step: (x) => Number(x.toFixed(2)), metric: (x) => Number(x.toPrecision(12)) }[this.context.axis] || Math.round;
     // A step of the wheel is no step to go back to.
     clearTimeout(this.zoomTimer);
-    this.zoomTimer = setTimeout(() => setParams({ zoom: range ? range.map((x) => Number(x.toFixed(digits))).join("~") : null }, true), 150);
+    this.zoomTimer = setTimeout(() => setParams({ zoom: range ? range.map(text).join("~") : null }, true), 150);
   }
 
   showZoom() {
     const { zoom, axis } = this.context;
     this.zoomText.hidden = !zoom;
     if (zoom) {
-      const text = axis === "step" ? (x) => exact(Math.round(x)) : axis === "time" ? time : duration;
+      const text = { step: (x) => exact(Math.round(x)), time, relative: duration, metric: number }[axis];
       fill(this.zoomText, `${text(zoom[0])} – ${text(zoom[1])}`, icon("close"));
     }
   }
@@ -124,16 +154,19 @@ export class ChartPanel {
   readRoute() {
     const { query } = route();
     const { context } = this;
-    context.axis = /** @type {any} */ (["time", "relative"].includes(query.get("x")) ? query.get("x") : "step");
-    context.logX = query.get("logx") === "1" && context.axis === "step";
+    const axis = query.get("x") || "step";
+    context.axis = /** @type {any} */ (axis.startsWith(METRIC_AXIS) ? "metric" : ["time", "relative"].includes(axis) ? axis : "step");
+    context.axisKey = context.axis === "metric" ? axis.slice(METRIC_AXIS.length) : "";
+    const isNumber = context.axis === "step" || context.axis === "metric";
+    context.logX = query.get("logx") === "1" && isNumber;
     context.logY = query.get("logy") === "1";
     const smooth = Number(query.get("smooth"));
     context.smooth = smooth > 0 && smooth < 1 ? smooth : 0;
     const ends = (query.get("zoom") || "").split("~").map(Number);
     context.zoom = ends.length === 2 && ends.every(Number.isFinite) && ends[0] < ends[1] ? [ends[0], ends[1]] : null;
-    this.axis.value = context.axis;
+    this.showAxis();
     this.logX.setAttribute("aria-pressed", String(context.logX));
-    this.logX.disabled = context.axis !== "step";
+    this.logX.disabled = !isNumber;
     this.logY.setAttribute("aria-pressed", String(context.logY));
     if (document.activeElement !== this.smooth) {
       this.smooth.value = String(context.smooth);
@@ -194,6 +227,14 @@ export class ChartPanel {
     }
   }
 
+  /** Charts of a metric are drawn again; all of them if it is the axis. */
+  touched(key) {
+    this.dirty.add(key);
+    if (this.context.axisKey === key) {
+      this.keys.forEach((one) => this.dirty.add(one));
+    }
+  }
+
   /** Takes what the stream brought. @param {import("./live.js").Change | null} change */
   change(change) {
     if (!change) {
@@ -203,12 +244,12 @@ export class ChartPanel {
     }
     for (const [run, key, steps, times, values] of change.points) {
       if (addPoints(run, key, steps, times, values)) {
-        this.dirty.add(key);
+        this.touched(key);
       }
     }
     for (const [run, key] of change.series) {
       forget(run, key);
-      this.dirty.add(key);
+      this.touched(key);
     }
     for (const [run, kinds] of Object.entries(change.runs)) {
       if (kinds.some((kind) => /Rewound|Purged/.test(kind))) {

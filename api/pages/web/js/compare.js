@@ -9,6 +9,7 @@ import { correlations, parallelView, scatterView } from "./explore.js";
 import { count, exact, number, time } from "./format.js";
 import { onChange } from "./live.js";
 import { empty, failure, loading, runLink, stateDot, tabs } from "./parts.js";
+import { oneOf } from "./query.js";
 import { param, route, setParams } from "./route.js";
 import { rowsOf, runsById, runsParams } from "./runrows.js";
 import { curveColor } from "./theme.js";
@@ -35,7 +36,7 @@ export function comparePage() {
       const wanted = ["metrics.*", "params.*"];
       let answer;
       if (ids.length) {
-        const filter = `run_id IN (${ids.map((id) => `'${id}'`).join(", ")})`;
+        const filter = oneOf(ids);
         answer = await getColumns("runs", runsParams({ experiments: [], filter, order: [], view: "ALL" }, wanted, 0, ids.length));
       } else {
         answer = await getColumns("runs", runsParams({ experiments: route().query.getAll("e"), filter: param("q"), order: [], view: "ACTIVE_ONLY" }, wanted, 0, MANY_MAX));

@@ -85,6 +85,7 @@ const ICONS = {
   more: "M3.5 8h.01M8 8h.01M12.5 8h.01",
   check: "M3 8.5 6.5 12 13 4.5",
   branch: "M5 3v7a3 3 0 0 0 3 3h3M5 3 3 5M5 3l2 2",
+  group: "M2 4h12M5 8h9M8 12h6",
   help: "M6 6a2 2 0 1 1 2.7 1.9c-.5.2-.7.6-.7 1.1v.5M8 12h.01",
 };
 
@@ -107,6 +108,24 @@ export function later(ms, call) {
     timer = setTimeout(() => call(...args), ms);
   };
   run.cancel = () => clearTimeout(timer);
+  return run;
+}
+
+/** Calls a function soon after a call, and at most once in that time however many come. */
+export function soon(ms, call) {
+  let timer = 0;
+  const run = () => {
+    if (!timer) {
+      timer = setTimeout(() => {
+        timer = 0;
+        call();
+      }, ms);
+    }
+  };
+  run.cancel = () => {
+    clearTimeout(timer);
+    timer = 0;
+  };
   return run;
 }
 

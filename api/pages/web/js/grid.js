@@ -177,6 +177,12 @@ export class Grid {
     }
   }
 
+  /** The number of a row in sight; -1 if there is none. */
+  indexOf(test) {
+    const slot = this.pool.find((one) => one.index >= 0 && !one.element.hidden && test(this.options.row(one.index)));
+    return slot ? slot.index : -1;
+  }
+
   click(event) {
     const element = event.target.closest(".grid-row");
     if (!element || event.target.closest("a, button, input")) {

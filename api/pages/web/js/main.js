@@ -6,7 +6,9 @@ import { get } from "./api.js";
 import { comparePage } from "./compare.js";
 import { fill, h, iconButton, svg } from "./dom.js";
 import { follow, onChange, onLiveState, unfollow } from "./live.js";
-import { modelPage, modelsPage } from "./models.js";
+import { loggedModelPage, loggedModelsPage } from "./logged.js";
+import { modelPage } from "./model.js";
+import { modelsPage } from "./models.js";
 import { failure } from "./parts.js";
 import { askText, notice } from "./popover.js";
 import { go, href, onRoute, param, route } from "./route.js";
@@ -17,7 +19,12 @@ import { keySheet } from "./sheet.js";
 import { switchTheme } from "./theme.js";
 import { timeMachine } from "./timemachine.js";
 
-const PAGES = { runs: runsPage, run: runPage, models: modelsPage, model: modelPage, compare: comparePage };
+const PAGES = { runs: runsPage, run: runPage, logged: loggedPage, models: modelsPage, model: modelPage, compare: comparePage };
+
+/** The list of logged models, or one of them. */
+function loggedPage() {
+  return route().parts[1] ? loggedModelPage() : loggedModelsPage();
+}
 
 const machine = timeMachine();
 const liveDot = h("span", { class: "live-dot", role: "status" });
@@ -25,6 +32,7 @@ const nav = h("nav", { class: "nav", "aria-label": "Pages" });
 const content = h("main", { id: "content", tabindex: -1 });
 let current = null;
 let currentName = "";
+let experimentsOf = "";
 
 function brandMark() {
   return svg(
@@ -75,8 +83,10 @@ function find() {
         go(["runs"], { e: found.id });
       } else if (found.kind === "model") {
         go(["model", found.name], found.version ? { version: found.version } : {});
+      } else if (found.kind === "logged_model") {
+        go(["logged", found.id]);
       } else {
-        notice("Logged models have no page yet.", "bad");
+        notice(`Nothing is called ${text.trim()}.`, "bad");
       }
     } catch (error) {
       notice(error.message, "bad");
@@ -87,13 +97,18 @@ function find() {
 function show() {
   const { parts } = route();
   const name = parts[0] in PAGES ? parts[0] : "runs";
-  const whole = name === "run" || name === "model" ? `${name}/${parts[1]}` : name;
+  const whole = parts[1] ? `${name}/${parts[1]}` : name;
   fill(
     nav,
-    [["runs", "Runs", ["runs", "run", "compare"]], ["models", "Models", ["models", "model"]]].map(([page, title, pages]) =>
+    [["runs", "Runs", ["runs", "run", "compare"]], ["logged", "Logged models", ["logged"]], ["models", "Registry", ["models", "model"]]].map(([page, title, pages]) =>
       h("a", { href: href([String(page)]), "aria-current": pages.includes(name) ? "page" : null }, title),
     ),
   );
+  if (experimentsOf !== param("at") && known.about) {
+    // Names of experiments are those of the moment too.
+    experimentsOf = param("at");
+    readExperiments().then(() => current.update()).catch((error) => notice(error.message, "bad"));
+  }
   if (param("at")) {
     unfollow();
   } else if (known.about) {
@@ -126,6 +141,7 @@ addEventListener("keydown", (event) => {
     d: switchTheme,
     "g r": () => go(["runs"]),
     "g m": () => go(["models"]),
+    "g l": () => go(["logged"]),
     "g /": find,
     "[": () => machine.step(-1),
     "]": () => machine.step(1),
@@ -143,6 +159,7 @@ async function start() {
   // The page does not wait for names of experiments.
   show();
   try {
+    experimentsOf = param("at");
     await Promise.all([readAbout(), readExperiments()]);
     show();
   } catch (error) {

@@ -58,6 +58,11 @@ export function modelLink(name, version) {
   return h("a", { href: href(["model", name], version ? { version } : {}) }, h("bdi", null, version ? `${name} v${version}` : name));
 }
 
+/** A link to a logged model. */
+export function loggedLink(id, name = "") {
+  return h("a", { href: href(["logged", id]) }, h("bdi", null, name || `${id.slice(0, 10)}…`));
+}
+
 /** Tabs. `select` gets the name of the chosen one. */
 export function tabs(label, list, current, select) {
   const buttons = list.map(([name, title, amount]) =>

@@ -108,6 +108,9 @@ function drawAxes(pen, view, { x, y }, theme, axis) {
 
 /** The rows of a trace that are in sight, with one more on both sides. */
 function inSight(trace, x) {
+  if (trace.free) {
+    return [0, trace.x.length];
+  }
   const first = Math.max(0, rowFrom(trace, x.min) - 1);
   let end = first;
   while (end < trace.x.length && trace.x[end] <= x.max) {
@@ -131,7 +134,7 @@ function drawBand(pen, { x, y }, trace, alpha) {
     if (Number.isNaN(bottom) && !Number.isNaN(top)) {
       bottom = floor;
     }
-    if (Number.isNaN(top) || Number.isNaN(bottom)) {
+    if (Number.isNaN(top) || Number.isNaN(bottom) || Number.isNaN(from)) {
       continue;
     }
     top = Math.max(-1e4, Math.min(1e4, top));

@@ -6,13 +6,14 @@ import { ROOT, get, getColumns, mlflow } from "./api.js";
 import { artifactsPanel } from "./artifacts.js";
 import { changesPanel } from "./changes.js";
 import { ChartPanel } from "./chartpanel.js";
-import { fill, h, icon, later } from "./dom.js";
+import { fill, h, icon, soon } from "./dom.js";
 import { count, duration, exact, number, wholeTime } from "./format.js";
 import { follow, onChange } from "./live.js";
 import { markdown } from "./markdown.js";
-import { copyable, empty, failure, loading, modelLink, pairsTable, runLink, stateBadge, tabs, when } from "./parts.js";
+import { copyable, empty, failure, loading, loggedLink, modelLink, pairsTable, runLink, stateBadge, tabs, when } from "./parts.js";
 import { askText, confirmed, menu, notice } from "./popover.js";
 import { href, param, route, setParams } from "./route.js";
+import { pairOf } from "./runactions.js";
 import { known } from "./shared.js";
 import { curveColor } from "./theme.js";
 
@@ -82,7 +83,7 @@ export function runPage() {
         h("span", { class: "grow" }),
         h("a", { class: "tool", href: href(["runs"], { e: run.experiment_id, q: `tags.\`mlflow.parentRunId\` = '${id}'` }) }, "Nested runs"),
         known.about?.mlflow_pages ? h("a", { class: "tool", href: `${ROOT}#/experiments/${run.experiment_id}/runs/${id}` }, "In MLflow", icon("external")) : null,
-        past ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: actionsMenu } }, "Actions", icon("down")),
+        past || known.about?.read_only ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: actionsMenu } }, "Actions", icon("down")),
       ),
     );
     const metrics = metricList();
@@ -104,8 +105,8 @@ export function runPage() {
       dropCharts();
       if (name === "artifacts") {
         if (!(same && artifacts)) {
-          artifacts = artifactsPanel(id);
-          fill(panel, param("at") ? h("p", { class: "warning" }, "Files are not kept by moment: these are the files of now.") : null, artifacts.element);
+          artifacts = artifactsPanel({ run_id: id });
+          fill(panel, param("at") ? h("p", { class: "warning" }, "Files are not kept by moment: these are the files of now. Those that were changed later are faint.") : null, artifacts.element);
         }
         artifacts.update();
       } else if (name === "history") {
@@ -226,13 +227,13 @@ export function runPage() {
         { class: "lineage" },
         h("div", { class: "lineage-side" }, h("h3", null, "Reads"),
           datasets.map((dataset) => h("div", { class: "node" }, h("strong", null, h("bdi", null, dataset.name)), h("span", { class: "muted" }, [context(dataset), dataset.source_type, dataset.digest].filter(Boolean).join(" · ")))),
-          inputs.map((model) => h("div", { class: "node" }, h("strong", null, "Model"), copyable(model))),
+          inputs.map((model) => h("div", { class: "node" }, h("strong", null, "Model"), loggedLink(model))),
           datasets.length || inputs.length ? null : h("p", { class: "muted" }, "Nothing known")),
         h("div", { class: "lineage-arrow", "aria-hidden": "true" }, "→"),
         h("div", { class: "lineage-side" }, h("h3", null, "Run"), h("div", { class: "node node-self" }, h("bdi", null, run.name))),
         h("div", { class: "lineage-arrow", "aria-hidden": "true" }, "→"),
         h("div", { class: "lineage-side" }, h("h3", null, "Makes"),
-          outputs.map(([model, step]) => h("div", { class: "node" }, h("strong", null, "Model"), copyable(model), h("span", { class: "muted" }, `step ${step}`))),
+          outputs.map(([model, step]) => h("div", { class: "node" }, h("strong", null, "Model"), loggedLink(model), h("span", { class: "muted" }, `step ${step}`))),
           versions.map((version) => h("div", { class: "node" }, h("strong", null, "Version"), modelLink(version.name, version.version))),
           outputs.length || versions.length ? null : h("p", { class: "muted" }, "Nothing yet")),
       ),
@@ -255,18 +256,19 @@ export function runPage() {
       { label: "Rename…", run: () => askText("Rename run", "Name", run.name, (name) => name.trim() && call("runs/update", { run_name: name.trim() }, "Renamed")) },
       { label: "Describe…", run: () => askText("Describe run", "Description (Markdown)", tag(NOTE), (text) => call("runs/set-tag", { key: NOTE, value: text }, "Described")) },
       { label: "Set a tag…", run: () => askText("Set a tag", "key = value", "", (text) => {
-        const [key, value] = text.split(/=(.*)/s).map((part) => part.trim());
-        if (key && value !== undefined) {
-          call("runs/set-tag", { key, value }, "Tagged");
-        } else {
-          notice("Write a key, =, and a value.", "bad");
+        const pair = pairOf(text);
+        if (pair) {
+          call("runs/set-tag", pair, "Tagged");
         }
       }) },
+      { label: "Remove a tag…", run: () => askText("Remove a tag", "Key", "", (key) => key.trim() && call("runs/delete-tag", { key: key.trim() }, "Removed"), "Remove") },
       run.deleted ? { label: "Restore", run: () => call("runs/restore", {}, "Restored") } : { label: "Delete…", run: () => confirmed("Delete run", `Delete ${run.name}? It can be restored.`, "Delete", () => call("runs/delete", {}, "Deleted")) },
     ]);
   }
 
-  const again = later(500, read);
+  const again = soon(600, read);
+  // Nobody tells that a process is gone.
+  const looks = setInterval(() => !document.hidden && !param("at") && run?.status === "RUNNING" && (param("tab") || "overview") === "overview" && again(), 15_000);
   const end = onChange((change) => {
     if (param("at")) {
       return;
@@ -302,6 +304,7 @@ export function runPage() {
     },
     destroy() {
       end();
+      clearInterval(looks);
       again.cancel();
       dropCharts();
     },

@@ -3,10 +3,12 @@
  */
 
 import { h, icon } from "./dom.js";
-import { duration, exact, number, time, wholeTime } from "./format.js";
+import { count, duration, exact, number, time, wholeTime } from "./format.js";
+import { groupLabel } from "./groupbox.js";
 import { stateDot } from "./parts.js";
 import { popover } from "./popover.js";
 import { href } from "./route.js";
+import { experimentName } from "./shared.js";
 
 const METRICS = 4;
 const PARAMS = 3;
@@ -44,17 +46,6 @@ function isNumber(id) {
   return id.startsWith("metrics.") || id === "duration";
 }
 
-/** The key of a column in an order: names that are no plain words are quoted. */
-export function orderKey(id) {
-  const [kind, key] = id.split(/\.(.*)/s);
-  if (!key) {
-    return id;
-  }
-  const end = kind === "metrics" ? /^(.*)(\.(?:min|max|first|count))$/.exec(key) : null;
-  const name = end ? end[1] : key;
-  return `${kind}.\`${name}\`${end ? end[2] : ""}`;
-}
-
 function setText(cell, text, title = "") {
   if (cell.textContent !== text) {
     cell.textContent = text;
@@ -65,7 +56,7 @@ function setText(cell, text, title = "") {
 /**
  * @param {string[]} ids
  * @param {any} keys
- * @param {{ isShown: (id: string) => string | null, isSelected: (id: string) => boolean, toggle: (row: any, event: any) => void }} marks
+ * @param {{ isShown: (id: string) => string | null, isSelected: (id: string) => boolean, isOpen: (id: string) => boolean, toggle: (row: any, event: any) => void, toggleOpen: (row: any) => void }} marks
  * @returns {import("./grid.js").GridColumn[]}
  */
 export function gridColumns(ids, keys, marks) {
@@ -74,23 +65,43 @@ export function gridColumns(ids, keys, marks) {
     label: "Run",
     width: 240,
     draw(cell, row) {
-      const color = marks.isShown(row.id);
+      const color = row.group ? null : marks.isShown(row.id);
       let parts = cell.parts;
       if (!parts) {
         const box = h("button", { type: "button", class: "mark", role: "checkbox", on: { click: (event) => { event.stopPropagation(); marks.toggle(cell.row, event); } } });
         const link = h("a", { class: "run-name ellipsis" });
         const dot = h("span", { class: "cell-dot" });
-        cell.replaceChildren(box, dot, link);
-        parts = cell.parts = { box, link, dot };
+        const opener = h("button", { type: "button", class: "opener", tabindex: -1, on: { click: (event) => { event.stopPropagation(); marks.toggleOpen(cell.row); } } }, icon("right"));
+        const text = h("span", { class: "group-title ellipsis" });
+        cell.replaceChildren(box, opener, dot, link, text);
+        parts = cell.parts = { box, link, dot, opener, text };
       }
       cell.row = row;
+      const opens = row.group || row.children;
+      const isOpen = Boolean(opens) && marks.isOpen(row.group ? row.group.id : row.id);
+      parts.opener.hidden = !opens;
+      parts.opener.classList.toggle("open", isOpen);
+      parts.opener.setAttribute("aria-label", `${isOpen ? "Close" : "Open"} ${row.group ? "the group" : `the runs in ${row.name}`}`);
+      parts.dot.hidden = parts.link.hidden = Boolean(row.group);
+      parts.text.hidden = !row.group;
+      cell.style.paddingInlineStart = row.depth ? `${10 + row.depth * 18}px` : "";
+      if (row.group) {
+        const { group } = row;
+        parts.box.style.background = "transparent";
+        parts.box.style.borderColor = "";
+        parts.box.setAttribute("aria-checked", "false");
+        parts.box.setAttribute("aria-label", "Select the runs of the group");
+        parts.text.title = `${group.column} ${group.value === null ? "has no value" : `= ${group.value}`}`;
+        parts.text.replaceChildren(h("span", { class: "muted" }, `${groupLabel(group.column)} `), group.value === null ? h("em", { class: "muted" }, "none") : h("bdi", null, group.value === "" ? "(empty)" : group.column === "experiment_id" ? experimentName(group.value) : group.value), h("span", { class: "muted" }, ` ${count(group.runs)}`));
+        return;
+      }
       parts.box.style.background = color || "transparent";
       parts.box.style.borderColor = color || "";
       parts.box.setAttribute("aria-checked", String(Boolean(marks.isSelected(row.id))));
       parts.box.setAttribute("aria-label", `Select ${row.name}`);
       parts.link.href = href(["run", row.id]);
       parts.link.title = row.name;
-      parts.link.replaceChildren(...(row.parent ? [h("span", { class: "muted", title: "Nested run" }, "↳ ")] : []), h("bdi", null, row.name || "(no name)"));
+      parts.link.replaceChildren(...(row.parent && !row.depth ? [h("span", { class: "muted", title: "Nested run" }, "↳ ")] : []), h("bdi", null, row.name || "(no name)"));
       parts.dot.replaceChildren(stateDot(row));
     },
   };
@@ -104,7 +115,10 @@ export function gridColumns(ids, keys, marks) {
       right,
       width: id === "start_time" || id === "end_time" ? 150 : kind === "metrics" ? 112 : id === "duration" ? 104 : 124,
       draw(cell, row) {
-        if (id === "start_time" || id === "end_time") {
+        if (row.group) {
+          const of = row.group.cells[id];
+          setText(cell, of && of.mean !== undefined ? number(of.mean) : "", of && of.mean !== undefined ? `mean of ${of.count}: ${exact(of.mean)}, from ${exact(of.min)} to ${exact(of.max)}` : "");
+        } else if (id === "start_time" || id === "end_time") {
           const ms = id === "start_time" ? row.start : row.end;
           setText(cell, time(ms), wholeTime(ms));
         } else if (id === "duration") {

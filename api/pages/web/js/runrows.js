@@ -3,6 +3,7 @@
  */
 
 import { getColumns } from "./api.js";
+import { oneOf } from "./query.js";
 
 /**
  * @typedef {object} RunRow
@@ -16,6 +17,8 @@ import { getColumns } from "./api.js";
  * @property {string} experiment
  * @property {string | null} parent
  * @property {Record<string, any>} cells by column
+ * @property {number} depth how many groups or runs it is below
+ * @property {number} [children] runs that are nested in it
  */
 
 const PAGE_ROWS = 200;
@@ -44,6 +47,7 @@ export function rowsOf({ header, columns }, asked) {
       experiment: of("experiment_id"),
       parent: of(PARENT),
       cells,
+      depth: 0,
     });
   }
   return rows;
@@ -67,8 +71,12 @@ export class RunRows {
    * @param {{ experiments: string[], filter: string, order: string[], view: string }} query
    * @param {string[]} columns
    * @param {{ loaded: (first: boolean) => void, failed: (error: any) => void }} calls
+   * @param {number} depth of its rows
+   * @param {(row: RunRow) => void} [made] called with each row
    */
-  constructor(query, columns, calls) {
+  constructor(query, columns, calls, depth = 0, made = () => {}) {
+    this.depth = depth;
+    this.made = made;
     this.query = query;
     this.columns = columns.filter((name) => !FIXED.includes(name) && name !== "duration");
     this.calls = calls;
@@ -114,6 +122,20 @@ export class RunRows {
     return null;
   }
 
+  /** Rows that are here, with their numbers. @returns {Generator<[number, RunRow]>} */
+  *loadedRows() {
+    for (const [page, rows] of this.pages) {
+      for (let at = 0; at < rows.length; at += 1) {
+        yield [page * PAGE_ROWS + at, rows[at]];
+      }
+    }
+  }
+
+  /** Number of runs that match. */
+  get runsTotal() {
+    return this.total;
+  }
+
   /** Reads what is missing of these rows. */
   ensure(first, end) {
     const last = Math.max(0, Math.floor((Math.max(end, 1) - 1) / PAGE_ROWS));
@@ -140,7 +162,12 @@ export class RunRows {
       this.total = answer.header.total;
       this.position = Math.max(this.position, answer.header.position);
       this.pages.delete(page);
-      this.pages.set(page, rowsOf(answer, this.columns));
+      const rows = rowsOf(answer, this.columns);
+      for (const row of rows) {
+        row.depth = this.depth;
+        this.made(row);
+      }
+      this.pages.set(page, rows);
       while (this.pages.size > PAGES_MAX) {
         this.pages.delete(this.pages.keys().next().value);
       }
@@ -160,8 +187,7 @@ export async function runsById(ids, columns = []) {
   const list = [];
   for (let at = 0; at < ids.length; at += 100) {
     const some = ids.slice(at, at + 100);
-    const filter = `run_id IN (${some.map((id) => `'${id}'`).join(", ")})`;
-    const query = { experiments: await everyExperiment(), filter, order: [], view: "ALL" };
+    const query = { experiments: everyExperiment(), filter: oneOf(some), order: [], view: "ALL" };
     list.push(...rowsOf(await getColumns("runs", runsParams(query, columns, 0, some.length)), columns));
   }
   const place = new Map(ids.map((id, index) => [id, index]));
@@ -175,6 +201,6 @@ export function setExperiments(ids) {
   every = ids;
 }
 
-async function everyExperiment() {
+function everyExperiment() {
   return every && every.length <= 200 ? every : [];
 }

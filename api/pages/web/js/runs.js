@@ -2,22 +2,34 @@
  * The page of runs: a table, and charts of the runs that are selected in it, or of its first ones.
  */
 
-import { ROOT, get, mlflow } from "./api.js";
+import { ROOT, get, getColumns } from "./api.js";
 import { ChartPanel } from "./chartpanel.js";
-import { announce, fill, h, icon, iconButton, later } from "./dom.js";
+import { announce, fill, h, icon, iconButton, soon } from "./dom.js";
+import { experimentBox } from "./experimentbox.js";
 import { filterBox } from "./filterbox.js";
 import { count } from "./format.js";
 import { Grid } from "./grid.js";
+import { NESTED, groupBox, groupLabel } from "./groupbox.js";
+import { GroupedRows } from "./groups.js";
 import { onChange, follow } from "./live.js";
+import { NestedRows } from "./nested.js";
 import { empty, failure } from "./parts.js";
-import { askText, closePopover, confirmed, menu, notice, popover } from "./popover.js";
+import { notice } from "./popover.js";
+import { both, fieldName } from "./query.js";
 import { go, href, param, route, setParams } from "./route.js";
-import { columnsBox, defaultColumns, gridColumns, orderKey } from "./runcolumns.js";
-import { RunRows, runsById } from "./runrows.js";
+import { runActions } from "./runactions.js";
+import { columnsBox, defaultColumns, gridColumns } from "./runcolumns.js";
+import { RunRows, rowsOf, runsById, runsParams } from "./runrows.js";
 import { experimentName, known } from "./shared.js";
+import { makeDivider } from "./split.js";
 
 const SHOWN_MAX = 100;
 const SHOWN = 10;
+/** Runs that a group selects at a time. */
+const GROUP_SELECTED_MAX = 100;
+/** How often rows of running runs are read again, for those whose process is gone. */
+const LOOK_AGAIN_MS = 15_000;
+const SHOWN_STATES = ["RUNNING", "SCHEDULED"];
 const NO_KEYS = { metrics: [], params: [], tags: [], complete: true };
 
 function list(name) {
@@ -32,6 +44,7 @@ export function runsPage() {
   let next = null;
   let keys = NO_KEYS;
   let keysOf = null;
+  let keyNames = new Set();
   let columns = [];
   let shownById = new Map();
   let wanted = "";
@@ -42,26 +55,26 @@ export function runsPage() {
     row: (index) => (rows ? rows.row(index) : null),
     seen: (first, end) => rows && rows.total && rows.ensure(first, end),
     sort: (column) => sort(column.id),
-    open: (row, _index, event) => (event.detail > 1 ? go(["run", row.id]) : panel.emphasize(row.id)),
+    open: (row, _index, event) => (row.group ? toggleOpen(row) : event.detail > 1 ? go(["run", row.id]) : panel.emphasize(row.id)),
     key: rowKey,
-    mark: (element, row) => element.classList.toggle("deleted", row.deleted),
+    mark: markRow,
   });
-  const experimentButton = h("button", { type: "button", class: "picker", "aria-haspopup": "dialog", "aria-expanded": "false", on: { click: pickExperiment } });
+  const experimentButton = h("button", { type: "button", class: "picker", "aria-haspopup": "dialog", "aria-expanded": "false", on: { click: () => experimentBox(experimentButton, "runs") } });
   const amount = h("span", { class: "muted amount", role: "status" });
   const note = h("div", { class: "grid-note" });
   const actions = h("div", { class: "actions" });
   const columnsButton = h("button", { type: "button", class: "tool", "aria-haspopup": "dialog", "aria-expanded": "false", on: { click: () => columnsBox(columnsButton, keys, columns, (ids) => setParams({ cols: ids.length ? ids.join("\u001f") : null }, true)) } }, icon("columns"), "Columns");
+  const groupButton = h("button", { type: "button", class: "tool", "aria-haspopup": "dialog", "aria-expanded": "false", on: { click: () => groupBox(groupButton, keys, list("group"), (by) => setParams({ group: by.length ? by : null, open: null }, true)) } });
   const view = h(
     "select",
     { "aria-label": "Which runs", on: { change: () => setParams({ view: view.value === "ACTIVE_ONLY" ? null : view.value }) } },
     [["ACTIVE_ONLY", "Active"], ["DELETED_ONLY", "Deleted"], ["ALL", "All"]].map(([value, text]) => h("option", { value }, text)),
   );
   const side = h("div", { class: "segmented", role: "group", "aria-label": "Show" }, [["both", "Both"], ["table", "Table"], ["charts", "Charts"]].map(([value, text]) => h("button", { type: "button", "data-side": value, on: { click: () => setParams({ show: value === "both" ? null : value }, true) } }, text)));
-  const table = h("section", { class: "table-panel", "aria-label": "Table of runs" }, h("div", { class: "table-tools" }, amount, actions, h("span", { class: "grow" }), view, columnsButton), note, grid.element);
-  const divider = h("div", { class: "divider", role: "separator", tabindex: 0, "aria-orientation": "vertical", "aria-label": "Width of the table", "aria-valuenow": 50, "aria-valuemin": 15, "aria-valuemax": 85 });
-  const split = h("div", { class: "split" }, table, divider, panel.element);
+  const table = h("section", { class: "table-panel", "aria-label": "Table of runs" }, h("div", { class: "table-tools" }, amount, actions, h("span", { class: "grow" }), view, groupButton, columnsButton), note, grid.element);
+  const split = h("div", { class: "split" }, table);
+  split.append(makeDivider(split), panel.element);
   const element = h("div", { class: "page runs-page" }, h("div", { class: "toolbar" }, experimentButton, filter.element, side), split);
-  makeDivider(divider, split);
 
   // ---- the table ----
 
@@ -71,6 +84,16 @@ export function runsPage() {
 
   function selected() {
     return param("sel").split(",").filter(Boolean);
+  }
+
+  let setOf = "";
+  let set = new Set();
+  function selectedSet() {
+    if (setOf !== param("sel")) {
+      setOf = param("sel");
+      set = new Set(selected());
+    }
+    return set;
   }
 
   function sort(id) {
@@ -97,7 +120,7 @@ export function runsPage() {
     if (!now) {
       return [];
     }
-    const key = now.id === "run_name" ? "name" : orderKey(now.id);
+    const key = now.id === "run_name" ? "name" : fieldName(now.id);
     return [now.direction === "descending" ? `${key} DESC` : key];
   }
 
@@ -108,9 +131,40 @@ export function runsPage() {
     const query = { experiments: experiments(), filter: param("q"), order: order(), view: param("view") || "ACTIVE_ONLY" };
     amount.classList.add("waiting");
     // Old rows stay until the new ones are here.
-    const mine = new RunRows(query, columns, { loaded: (first) => loaded(mine, first), failed });
+    const calls = { loaded: (first) => loaded(mine, first), failed };
+    const by = list("group");
+    const open = new Set(list("open"));
+    const mine = by.includes(NESTED) ? new NestedRows(query, columns, calls, open) : by.length ? new GroupedRows(query, columns, calls, by, open) : new RunRows(query, columns, calls);
     next = mine;
     mine.ensure(0, 1);
+  }
+
+  /** Opens or closes a group, or the runs that are nested in one. */
+  function toggleOpen(row, to = undefined) {
+    const id = row.group ? row.group.id : row.id;
+    const open = new Set(list("open"));
+    if (to ?? !open.has(id)) {
+      open.add(id);
+    } else {
+      open.delete(id);
+    }
+    setParams({ open: [...open] }, true);
+  }
+
+  function markRow(element, row) {
+    const opens = Boolean(row.group || row.children);
+    element.classList.toggle("deleted", Boolean(row.deleted));
+    element.classList.toggle("group", Boolean(row.group));
+    if (list("group").length) {
+      element.setAttribute("aria-level", String(row.depth + 1));
+    } else {
+      element.removeAttribute("aria-level");
+    }
+    if (opens) {
+      element.setAttribute("aria-expanded", String(rows.open.has(row.group ? row.group.id : row.id)));
+    } else {
+      element.removeAttribute("aria-expanded");
+    }
   }
 
   function loaded(from, first) {
@@ -124,12 +178,16 @@ export function runsPage() {
       }
       rows = next;
       // Cells are made for the columns of these rows.
-      grid.setColumns(gridColumns(columns, keys, { isShown: (id) => panel.colorOf(id), isSelected: (id) => selected().includes(id), toggle }), sorted());
+      const marks = { isShown: (id) => panel.colorOf(id), isSelected: (id) => selectedSet().has(id), isOpen: (id) => Boolean(rows.open?.has(id)), toggle, toggleOpen };
+      grid.element.setAttribute("role", list("group").length ? "treegrid" : "grid");
+      grid.setColumns(gridColumns(columns, keys, marks), sorted());
     }
     filter.setError(null);
     fill(note);
     amount.classList.remove("waiting");
-    amount.textContent = `${count(rows.total)} ${rows.total === 1 ? "run" : "runs"}`;
+    const groups = rows.groups ? ` in ${count(rows.groups.length)} ${rows.groups.length === 1 ? "group" : "groups"}` : "";
+    amount.textContent = `${count(rows.runsTotal)} ${rows.runsTotal === 1 ? "run" : "runs"}${groups}`;
+    amount.title = rows.leftOut ? `Runs nested in ${count(rows.leftOut)} more parents, which are not in this table, are left out` : "";
     grid.setTotal(rows.total);
     grid.refresh();
     if (first) {
@@ -204,14 +262,18 @@ export function runsPage() {
   }
 
   function toggle(row, event) {
+    if (row.group) {
+      selectGroup(row.group);
+      return;
+    }
     let ids = selected();
     if (event && event.shiftKey && grid.active >= 0) {
-      const to = [...Array(rows.total).keys()].find((at) => rows.row(at) && rows.row(at).id === row.id);
-      if (to !== undefined) {
+      const to = grid.indexOf((other) => other && other.id === row.id);
+      if (to >= 0) {
         const [a, b] = [Math.min(grid.active, to), Math.max(grid.active, to)];
         for (let at = a; at <= b; at += 1) {
           const one = rows.row(at);
-          if (one && !ids.includes(one.id)) {
+          if (one && one.id && !ids.includes(one.id)) {
             ids.push(one.id);
           }
         }
@@ -224,11 +286,35 @@ export function runsPage() {
     setParams({ sel: ids.join(",") }, true);
   }
 
+  /** Selects the first runs of a group too, or none of them if all are selected. */
+  async function selectGroup(group) {
+    try {
+      const query = { experiments: experiments(), filter: both(param("q"), group.filter), order: order(), view: param("view") || "ACTIVE_ONLY" };
+      const found = rowsOf(await getColumns("runs", runsParams(query, [], 0, GROUP_SELECTED_MAX)), []);
+      const ids = selected();
+      const missing = found.filter((row) => !ids.includes(row.id));
+      const mine = new Set(found.map((row) => row.id));
+      found.forEach((row) => shownById.set(row.id, row));
+      setParams({ sel: (missing.length ? [...ids, ...missing.map((row) => row.id)] : ids.filter((id) => !mine.has(id))).join(",") }, true);
+      if (group.runs > found.length) {
+        notice(`The first ${found.length} of ${count(group.runs)} runs are selected.`);
+      }
+    } catch (error) {
+      notice(error.message, "bad");
+    }
+  }
+
   function rowKey(key, row) {
     if (key === " " || key === "x") {
       toggle(row);
+    } else if ((key === "ArrowRight" || key === "ArrowLeft") && (row.group || row.children)) {
+      toggleOpen(row, key === "ArrowRight");
     } else if (key === "Enter" || key === "o") {
-      go(["run", row.id]);
+      if (row.group) {
+        toggleOpen(row);
+      } else {
+        go(["run", row.id]);
+      }
     } else {
       return false;
     }
@@ -244,98 +330,36 @@ export function runsPage() {
       fill(actions, h("a", { class: "tool", href: href(["compare"], all), title: "Parallel coordinates, scatter and correlation of all these runs" }, "Explore"));
       return;
     }
-    const past = Boolean(param("at"));
+    const fixed = Boolean(param("at")) || known.about?.read_only;
     fill(
       actions,
       h("span", { class: "chip plain-chip" }, `${count(ids.length)} selected`, iconButton("close", "Select none", () => setParams({ sel: null }, true))),
       ids.length > 1 ? h("a", { class: "tool", href: href(["compare"], { runs: ids.join(",") }) }, "Compare") : null,
-      past ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: (event) => actionMenu(event.currentTarget, ids) } }, "Actions", icon("down")),
+      fixed ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: (event) => runActions(event.currentTarget, ids, (id) => rows?.byId(id) || shownById.get(id), () => { shownById = new Map(); readTable(); }) } }, "Actions", icon("down")),
     );
-  }
-
-  function actionMenu(anchor, ids) {
-    const one = ids.length === 1 ? rows.byId(ids[0]) || shownById.get(ids[0]) : null;
-    const restores = ids.every((id) => (rows.byId(id) || shownById.get(id))?.deleted);
-    menu(anchor, "Actions", [
-      one && { label: "Rename…", run: () => askText("Rename run", "Name", one.name, (name) => name.trim() && each(ids, "runs/update", (id) => ({ run_id: id, run_name: name.trim() }), "Renamed")) },
-      { label: "Set a tag…", run: () => askText("Set a tag", "key = value", "", (text) => setTag(ids, text)) },
-      restores
-        ? { label: "Restore", run: () => each(ids, "runs/restore", (id) => ({ run_id: id }), "Restored") }
-        : { label: "Delete…", run: () => confirmed("Delete runs", `Delete ${count(ids.length)} ${ids.length === 1 ? "run" : "runs"}? They can be restored.`, "Delete", () => each(ids, "runs/delete", (id) => ({ run_id: id }), "Deleted")) },
-    ]);
-  }
-
-  function setTag(ids, text) {
-    const [key, value] = text.split(/=(.*)/s).map((part) => part.trim());
-    if (!key || value === undefined) {
-      notice("Write a key, =, and a value.", "bad");
-      return;
-    }
-    each(ids, "runs/set-tag", (id) => ({ run_id: id, key, value }), "Tagged");
-  }
-
-  async function each(ids, path, body, done) {
-    try {
-      for (const id of ids) {
-        await mlflow("POST", path, body(id));
-      }
-      notice(`${done} ${count(ids.length)} ${ids.length === 1 ? "run" : "runs"}`);
-    } catch (error) {
-      notice(error.message, "bad");
-    }
-    shownById = new Map();
-    readTable();
-  }
-
-  // ---- experiments ----
-
-  function pickExperiment() {
-    const search = h("input", { type: "search", class: "wide", placeholder: "Search experiments", "aria-label": "Search experiments", on: { input: show } });
-    const choices = h("div", { class: "choices" });
-    const choose = (ids) => {
-      closePopover();
-      go(["runs"], { e: ids });
-    };
-    function show() {
-      const low = search.value.toLowerCase();
-      const found = known.experiments.filter((experiment) => !low || experiment.name.toLowerCase().includes(low) || experiment.experiment_id === low);
-      fill(
-        choices,
-        low ? null : h("button", { type: "button", class: "menu-item", on: { click: () => choose([]) } }, "All experiments"),
-        found.slice(0, 300).map((experiment) =>
-          h(
-            "button",
-            { type: "button", class: "menu-item row", on: { click: () => choose([experiment.experiment_id]) } },
-            h("span", { class: `grow ellipsis${experiment.deleted ? " struck" : ""}` }, h("bdi", null, experiment.name)),
-            h("span", { class: "muted mono" }, experiment.experiment_id),
-          ),
-        ),
-      );
-    }
-    show();
-    popover(experimentButton, h("div", { class: "stack experiment-box" }, search, choices), "Experiments");
   }
 
   // ---- address and stream ----
 
   let last = "";
   async function readKeys(again = false) {
-    const of = `${experiments().join()}|${param("at") ? "past" : ""}`;
+    const of = `${experiments().join()}|${param("at")}`;
     if (!again && keysOf === of) {
       return;
     }
     keysOf = of;
     try {
-      keys = await get("keys", { experiment_id: experiments(), as_of: "" });
+      const answer = await get("keys", { experiment_id: experiments() });
+      if (keysOf !== of) {
+        return;
+      }
+      keys = answer;
     } catch (error) {
       keys = NO_KEYS;
       notice(error.message, "bad");
     }
-    panel.setKeys(sortedKeys(keys.metrics));
-  }
-
-  function sortedKeys(metrics) {
-    return metrics.map(([key]) => key);
+    keyNames = new Set(keys.metrics.map(([key]) => key));
+    panel.setKeys([...keyNames]);
   }
 
   async function update() {
@@ -348,8 +372,12 @@ export function runsPage() {
     const show = param("show") || (innerWidth < 800 ? "table" : "both");
     element.dataset.show = show;
     side.querySelectorAll("button").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.side === show)));
+    const by = list("group");
+    fill(groupButton, icon("group"), by.length ? h("span", { class: "ellipsis group-name" }, by.includes(NESTED) ? "Nested" : by.map(groupLabel).join(", ")) : "Group");
+    groupButton.classList.toggle("on", by.length > 0);
     panel.readRoute();
     drawActions();
+    openGroups();
     const reading = readKeys();
     if (!param("cols") && keys === NO_KEYS) {
       // Columns depend on the keys only while nobody has chosen any; the table does not wait for them.
@@ -360,23 +388,38 @@ export function runsPage() {
     showRuns();
   }
 
+  let opened = "";
+  function openGroups() {
+    const now = list("open").join("\n");
+    if (now !== opened) {
+      opened = now;
+      for (const one of new Set([rows, next])) {
+        one?.setOpen?.(new Set(list("open")));
+      }
+      if (rows) {
+        grid.setTotal(rows.total);
+        grid.refresh();
+      }
+    }
+  }
+
   function readIfChanged(ids) {
     columns = ids;
-    const now = JSON.stringify([experiments(), param("q"), param("sort"), param("view"), param("at"), ids]);
+    const now = JSON.stringify([experiments(), param("q"), param("sort"), param("view"), param("at"), list("group"), ids]);
     if (now !== last) {
       last = now;
       readTable();
     }
   }
 
-  const outdated = later(400, () => {
+  const outdated = soon(600, () => {
     if (rows) {
       rows.outdate();
       grid.draw();
       rows.ensure(0, 1);
     }
   });
-  const newKeys = later(2000, () => readKeys(true));
+  const newKeys = soon(2000, () => readKeys(true));
   const end = onChange((change) => {
     if (param("at")) {
       return;
@@ -390,6 +433,7 @@ export function runsPage() {
       return;
     }
     let drawn = false;
+    const sort = param("sort");
     for (const [run, key, , , values] of change.points) {
       const row = rows && rows.byId(run);
       const column = `metrics.${key}`;
@@ -398,8 +442,12 @@ export function runsPage() {
         row.cells[column] = typeof value === "number" ? value : Number(value);
         drawn = true;
       }
-      if (!keys.metrics.some(([name]) => name === key)) {
+      if (!keyNames.has(key)) {
         newKeys();
+      }
+      if (sort.startsWith(column)) {
+        // Its place in the order may be another one.
+        outdated();
       }
     }
     if (drawn) {
@@ -407,11 +455,21 @@ export function runsPage() {
     }
   });
 
+  // Nobody tells that a process is gone.
+  const looks = setInterval(() => {
+    if (!document.hidden && !param("at") && rows && SHOWN_STATES.some((state) => rows.first(GROUP_SELECTED_MAX).some((row) => row.status === state))) {
+      outdated();
+    }
+  }, LOOK_AGAIN_MS);
+
   return {
     element,
     update,
     destroy() {
       end();
+      clearInterval(looks);
+      outdated.cancel();
+      newKeys.cancel();
       if (rows) {
         rows.stop();
       }
@@ -423,44 +481,10 @@ export function runsPage() {
     keys: {
       "/": () => filter.input.focus(),
       c: () => columnsButton.click(),
+      b: () => groupButton.click(),
       e: () => experimentButton.click(),
       0: () => panel.setZoom(null),
       t: () => grid.element.focus(),
     },
   };
-}
-
-/** Lets the border between table and charts be moved. */
-function makeDivider(divider, split) {
-  const set = (part) => {
-    const percent = Math.max(15, Math.min(85, part));
-    split.style.setProperty("--table", `${percent}%`);
-    divider.setAttribute("aria-valuenow", String(Math.round(percent)));
-    try {
-      localStorage.setItem("runlode-split", String(percent));
-    } catch {
-      // Nothing remembers it then.
-    }
-  };
-  try {
-    set(Number(localStorage.getItem("runlode-split")) || 46);
-  } catch {
-    set(46);
-  }
-  divider.addEventListener("pointerdown", (event) => {
-    divider.setPointerCapture(event.pointerId);
-    const move = (moved) => {
-      const box = split.getBoundingClientRect();
-      set(((moved.clientX - box.left) / box.width) * 100);
-    };
-    divider.addEventListener("pointermove", move);
-    divider.addEventListener("pointerup", () => divider.removeEventListener("pointermove", move), { once: true });
-  });
-  divider.addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: -2, ArrowRight: 2 }[event.key];
-    if (by) {
-      event.preventDefault();
-      set(Number(divider.getAttribute("aria-valuenow")) + by);
-    }
-  });
 }

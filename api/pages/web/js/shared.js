@@ -14,7 +14,7 @@ export async function readAbout() {
 }
 
 export async function readExperiments() {
-  const answer = await get("experiments", { as_of: "" });
+  const answer = await get("experiments");
   known.experiments = answer.experiments;
   setExperiments(known.experiments.map((experiment) => experiment.experiment_id));
   return known.experiments;

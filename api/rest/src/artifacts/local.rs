@@ -87,7 +87,8 @@ impl LocalFolder {
             };
             let is_folder = file_type(&stat) == FileType::Directory;
             let bytes = if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) };
-            entries.insert(text.clone(), Entry { name: text, is_folder, bytes });
+            let modified_ms = Some(stat.st_mtime.saturating_mul(1_000) + (stat.st_mtime_nsec / 1_000_000) as i64);
+            entries.insert(text.clone(), Entry { name: text, is_folder, bytes, modified_ms });
         }
         Ok(entries.into_values().collect())
     }

@@ -73,12 +73,18 @@ impl ObjectFolder {
         for object in &listed.objects {
             // An object with the folder's own name is not one of its entries.
             let Some(name) = object.location.filename().filter(|_| object.location != location) else { continue };
-            let entry = Entry { name: name.to_owned(), is_folder: false, bytes: object.size };
+            let entry = Entry {
+                name: name.to_owned(),
+                is_folder: false,
+                bytes: object.size,
+                modified_ms: Some(object.last_modified.timestamp_millis()),
+            };
             entries.insert(name.to_owned(), entry);
         }
         for folder in &listed.common_prefixes {
             let Some(name) = folder.filename() else { continue };
-            entries.insert(name.to_owned(), Entry { name: name.to_owned(), is_folder: true, bytes: 0 });
+            let entry = Entry { name: name.to_owned(), is_folder: true, bytes: 0, modified_ms: None };
+            entries.insert(name.to_owned(), entry);
         }
         Ok(entries.into_values().collect())
     }

@@ -18,6 +18,8 @@ pub(crate) struct Entry {
     pub(crate) is_folder: bool,
     /// 0 for folders.
     pub(crate) bytes: u64,
+    /// Time of the last change, Unix ms; of folders in object stores nobody knows it.
+    pub(crate) modified_ms: Option<i64>,
 }
 
 /// A path below some folder: parts without tricks, joined by `/`. Empty is the folder itself.

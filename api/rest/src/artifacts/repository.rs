@@ -14,6 +14,7 @@
 //! `s3://...` every bucket that the server's credentials reach. So they are data; the operator says what is opened
 //! (docs/decisions/artifact-roots.md).
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +46,39 @@ impl Repository {
             Self::Local(folder) => folder.list(path),
             #[cfg(feature = "s3")]
             Self::Object(folder) => tokio::runtime::Handle::current().block_on(folder.list(path)),
+        }
+    }
+
+    /// The content of a small file. Waits as [`Repository::list`] does.
+    ///
+    /// # Errors
+    /// Those of the repository; `INVALID_PARAMETER_VALUE` for a file of more than `bytes_max`.
+    pub(crate) fn read(&self, path: &ArtifactPath, bytes_max: u64) -> ApiResult<Vec<u8>> {
+        let too_long = |bytes: u64| {
+            ApiError::invalid(format!("'{}' has {bytes} bytes; at most {bytes_max} are read", path.as_str()))
+        };
+        match self {
+            Self::Local(folder) => {
+                let found = folder.open(path)?;
+                if found.bytes > bytes_max {
+                    return Err(too_long(found.bytes));
+                }
+                let mut bytes = Vec::with_capacity(usize::try_from(found.bytes).unwrap_or(0));
+                let read = found.file.take(bytes_max).read_to_end(&mut bytes);
+                read.map_err(|error| local::io_failed("read", path, &error))?;
+                Ok(bytes)
+            }
+            #[cfg(feature = "s3")]
+            Self::Object(folder) => tokio::runtime::Handle::current().block_on(async {
+                let found = folder.open(path).await?;
+                let bytes = found.bytes;
+                if bytes > bytes_max {
+                    return Err(too_long(bytes));
+                }
+                let cannot = |error: axum::Error| ApiError::new(ErrorCode::TemporarilyUnavailable, error.to_string());
+                let body = http_body_util::BodyExt::collect(found.body(0, bytes).await?).await.map_err(cannot)?;
+                Ok(body.to_bytes().to_vec())
+            }),
         }
     }
 }

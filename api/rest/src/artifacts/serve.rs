@@ -45,7 +45,7 @@ pub(crate) enum Found {
 }
 
 impl Found {
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Local(file) => file.bytes,
             #[cfg(feature = "s3")]

@@ -214,7 +214,7 @@ fn named(spot: Spot) -> ApiResult<Spot> {
     Ok(Spot { path: spot.path.named()?, ..spot })
 }
 
-pub(super) async fn file_of_run(door: Arc<Door>, request: HttpRequest<Body>) -> Response<Body> {
+async fn file_of_run(door: Arc<Door>, request: HttpRequest<Body>) -> Response<Body> {
     let spot = (|| {
         let fields = fields(request.uri());
         let path = asked_path(&fields, "path")?;
@@ -236,7 +236,7 @@ async fn file_of_version(door: Arc<Door>, request: HttpRequest<Body>) -> Respons
 }
 
 /// The source of a version may be a run and a path below its artifacts.
-fn spot_of_version(door: &Door, place: &str) -> ApiResult<Spot> {
+pub(super) fn spot_of_version(door: &Door, place: &str) -> ApiResult<Spot> {
     let Some(rest) = place.strip_prefix("runs:/") else { return door.artifacts.resolve(place) };
     let (run, path) = rest.trim_start_matches('/').split_once('/').unwrap_or((rest, ""));
     let path = ArtifactPath::new(path)?;
@@ -296,6 +296,11 @@ fn received(door: &Door, received: ApiResult<()>) -> Response<Body> {
         Ok(()) => Answer::Empty.into_response(&door.memory),
         Err(error) => door.refused(&error),
     }
+}
+
+/// Sends the file at a place as an artifact that may change.
+pub(super) async fn give_fresh(door: &Door, spot: ApiResult<Spot>, asked: (&Method, &HeaderMap)) -> Response<Body> {
+    give(door, spot, As::FreshArtifact, asked).await
 }
 
 /// Sends the file at a place.

@@ -1,4 +1,6 @@
 //! MLflow's web pages: `index.html` at `/`, everything else below `/static-files/`. Without them Runlode's own are at `/`.
+//!
+//! `index.html` gets one script of ours, which links to the same entity on Runlode's pages; everything else is sent as it is.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -17,6 +19,8 @@ use crate::artifacts::{ArtifactPath, LocalFile};
 use crate::door::Door;
 use crate::route::Route;
 
+/// Longest `index.html` that gets a link to Runlode's pages.
+const PAGE_BYTES_MAX: u64 = 1 << 20;
 const STATIC: &str = "/static-files/";
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -33,6 +37,13 @@ async fn index(door: Arc<Door>, request: Request<Body>) -> Response<Body> {
     };
     match open(folder.join("index.html")).await {
         Ok(found) => {
+            let page = (found.bytes() <= PAGE_BYTES_MAX).then(|| std::fs::read_to_string(folder.join("index.html")));
+            if let Some(Ok(page)) = page
+                && let Some(linked) = runlode_ui::linked(&page, "runlode/assets/")
+            {
+                // Their page says itself what it may load.
+                return super::ui::answer(linked, None, &request);
+            }
             serve::answer(found, door.memory.reader(), "index.html", As::Page, (request.method(), request.headers()))
                 .await
         }

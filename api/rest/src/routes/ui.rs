@@ -36,7 +36,7 @@ pub(super) fn at_root(request: &Request<Body>) -> Response<Body> {
 
 fn page(assets: &str, api: &str, request: &Request<Body>) -> Response<Body> {
     match runlode_ui::page(assets, api) {
-        Ok(file) => answer(file, request.method(), request.headers()),
+        Ok(file) => answer(file, Some(runlode_ui::SECURITY_POLICY), request),
         Err(why) => error_response(&ApiError::new(ErrorCode::InternalError, why)),
     }
 }
@@ -44,7 +44,7 @@ fn page(assets: &str, api: &str, request: &Request<Body>) -> Response<Body> {
 async fn asset(request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
     match runlode_ui::asset(path.strip_prefix(ASSETS).unwrap_or_default()) {
-        Ok(Some(file)) => answer(file, request.method(), request.headers()),
+        Ok(Some(file)) => answer(file, Some(runlode_ui::SECURITY_POLICY), &request),
         Ok(None) => error_response(&no_endpoint(path)),
         Err(why) => error_response(&ApiError::new(ErrorCode::InternalError, why)),
     }
@@ -63,10 +63,14 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-fn answer(file: File, method: &Method, asked: &HeaderMap) -> Response<Body> {
+/// Sends a file, with a `Content-Security-Policy`.
+pub(super) fn answer(file: File, policy: Option<&'static str>, request: &Request<Body>) -> Response<Body> {
+    let (method, asked) = (request.method(), request.headers());
     let mut out = HeaderMap::new();
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.content_type));
-    out.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(runlode_ui::SECURITY_POLICY));
+    if let Some(policy) = policy {
+        out.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    }
     out.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     out.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     let caching = if file.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };

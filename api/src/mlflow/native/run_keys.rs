@@ -1,7 +1,9 @@
 //! The keys that runs of some experiments have: for choosing columns and curves, and for completing filters.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::RunState;
 use crate::engine::search::SearchQuery;
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::View;
@@ -24,10 +26,38 @@ pub struct RunKeys {
     pub tags: Vec<(String, u64)>,
 }
 
+/// Keys while they are counted.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    metrics: BTreeMap<String, u64>,
+    params: BTreeMap<String, u64>,
+    tags: BTreeMap<String, u64>,
+}
+
 fn count(counts: &mut BTreeMap<String, u64>, key: &str) {
     match counts.get_mut(key) {
         Some(count) => *count += 1,
         None => drop(counts.insert(key.to_owned(), 1)),
+    }
+}
+
+impl Counts {
+    /// Counts the keys of one run.
+    pub(super) fn add(&mut self, state: &RunState, metrics: impl Iterator<Item = Arc<str>>) {
+        state.params.iter().for_each(|(key, _)| count(&mut self.params, key));
+        state.tags.iter().for_each(|(key, _)| count(&mut self.tags, key));
+        metrics.for_each(|key| count(&mut self.metrics, &key));
+    }
+
+    pub(super) fn keys(self, position: u64, runs: usize, complete: bool) -> RunKeys {
+        RunKeys {
+            position,
+            runs: runs as u64,
+            complete,
+            metrics: self.metrics.into_iter().collect(),
+            params: self.params.into_iter().collect(),
+            tags: self.tags.into_iter().collect(),
+        }
     }
 }
 
@@ -56,21 +86,12 @@ impl Mlflow {
         let query =
             SearchQuery { experiments, filter: None, order: Vec::new(), view: View::ActiveOnly, limit, after: None };
         let page = snapshot.search(&query)?;
-        let (mut metrics, mut params, mut tags) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut counts = Counts::default();
         for id in &page.runs {
             self.check_waiting()?;
             let Some(state) = snapshot.run(*id)? else { continue };
-            state.params.iter().for_each(|(key, _)| count(&mut params, key));
-            state.tags.iter().for_each(|(key, _)| count(&mut tags, key));
-            snapshot.latest(*id)?.iter().for_each(|(key, _)| count(&mut metrics, key));
+            counts.add(&state, snapshot.latest(*id)?.into_iter().map(|(key, _)| key));
         }
-        Ok(RunKeys {
-            position: snapshot.position().0,
-            runs: page.runs.len() as u64,
-            complete: page.next.is_none(),
-            metrics: metrics.into_iter().collect(),
-            params: params.into_iter().collect(),
-            tags: tags.into_iter().collect(),
-        })
+        Ok(counts.keys(snapshot.position().0, page.runs.len(), page.next.is_none()))
     }
 }

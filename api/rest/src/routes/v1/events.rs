@@ -121,7 +121,11 @@ impl Stream {
                 return None;
             }
             let (door, next) = (self.door.clone(), self.next);
-            let read = tokio::task::spawn_blocking(move || gather(&door, next)).await;
+            let read = tokio::task::spawn_blocking(move || match door.newest() {
+                Some(newest) => gather(&newest, next),
+                None => gather(&door, next),
+            })
+            .await;
             match read {
                 Ok(Ok(Told::Nothing)) => {}
                 Ok(Ok(Told::Change { next, data })) => {

@@ -1,7 +1,7 @@
 //! Registered models and their versions, now or at a moment of the past; experiments.
 
 use runlode::mlflow::ApiResult;
-use runlode::mlflow::entity::{ModelVersion, View};
+use runlode::mlflow::entity::{Experiment, ModelVersion, View};
 use serde_json::{Value, json};
 
 use super::at::{as_of, or_newest};
@@ -12,7 +12,7 @@ use crate::request::Request;
 /// Experiments that are read at a time.
 const PAGE: i64 = 1_000;
 
-fn version_json(version: &ModelVersion) -> Value {
+pub(super) fn version_json(version: &ModelVersion) -> Value {
     let stage: &str = version.current_stage.into();
     json!({
         "name": version.name,
@@ -54,25 +54,36 @@ pub(super) fn models(door: &Door, request: &Request) -> ApiResult<Answer> {
     }))
 }
 
-pub(super) fn experiments(door: &Door, _: &Request) -> ApiResult<Answer> {
-    let position = door.mlflow.positions()?.published.0;
+fn experiment_json(experiment: &Experiment) -> Value {
+    json!({
+        "experiment_id": experiment.experiment_id,
+        "name": experiment.name,
+        "deleted": experiment.deleted,
+        "created_ms": experiment.creation_time,
+        "updated_ms": experiment.last_update_time,
+        "tags": experiment.tags,
+    })
+}
+
+pub(super) fn experiments(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let (position, list) = match as_of(&request.fields()?)? {
+        Some(at) => {
+            let past = door.mlflow.experiments_as_of(at)?;
+            (past.position, past.experiments.iter().map(experiment_json).collect())
+        }
+        None => (door.mlflow.positions()?.published.0, experiments_now(door)?),
+    };
+    door.answer(&json!({ "position": position, "experiments": list }))
+}
+
+fn experiments_now(door: &Door) -> ApiResult<Vec<Value>> {
     let (mut list, mut token) = (Vec::new(), None);
     loop {
         let page = door.mlflow.search_experiments(View::All, PAGE, "", &[], token.as_deref())?;
-        list.extend(page.items.iter().map(|experiment| {
-            json!({
-                "experiment_id": experiment.experiment_id,
-                "name": experiment.name,
-                "deleted": experiment.deleted,
-                "created_ms": experiment.creation_time,
-                "updated_ms": experiment.last_update_time,
-                "tags": experiment.tags,
-            })
-        }));
+        list.extend(page.items.iter().map(experiment_json));
         token = page.next_page_token;
         if token.is_none() {
-            break;
+            return Ok(list);
         }
     }
-    door.answer(&json!({ "position": position, "experiments": list }))
 }

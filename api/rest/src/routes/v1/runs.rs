@@ -19,6 +19,8 @@ const ROWS: i64 = 200;
 const COLUMNS_MAX: usize = 1_000;
 /// Runs whose keys are read, unless a request says otherwise.
 const KEYS_OF_RUNS: i64 = 5_000;
+/// Most runs whose keys of the past are read: each is read from its events.
+const PAST_KEYS_OF_RUNS: u64 = 500;
 /// The column that is computed here.
 const LIVENESS: &str = "liveness";
 
@@ -42,12 +44,13 @@ fn liveness_word(liveness: &Liveness) -> &'static str {
     }
 }
 
-fn texts(column: &TextColumn, row: usize) -> &str {
+/// The text of a row; empty where there is none.
+pub(super) fn text_at(column: &TextColumn, row: usize) -> &str {
     let place = |at: usize| column.offsets.get(at).and_then(|at| usize::try_from(*at).ok()).unwrap_or(0);
     column.text.get(place(row)..place(row + 1)).unwrap_or_default()
 }
 
-fn text_column<'a>(columns: &'a [RunColumn], name: &str) -> Option<&'a TextColumn> {
+pub(super) fn text_column<'a>(columns: &'a [RunColumn], name: &str) -> Option<&'a TextColumn> {
     columns.iter().find(|column| column.name == name).and_then(|column| match &column.values {
         ColumnValues::Text(texts) => Some(texts),
         _ => None,
@@ -60,9 +63,9 @@ fn liveness_column(door: &Door, columns: &[RunColumn], rows: usize) -> ApiResult
     let mut out = TextColumn { offsets: vec![0], text: String::new(), present: Vec::new() };
     for row in 0..rows {
         if let (Some(ids), Some(statuses)) = (ids, statuses)
-            && texts(statuses, row) == "RUNNING"
+            && text_at(statuses, row) == "RUNNING"
         {
-            match door.mlflow.run_liveness(texts(ids, row)) {
+            match door.mlflow.run_liveness(text_at(ids, row)) {
                 Ok(liveness) => out.text.push_str(liveness_word(&liveness)),
                 Err(error) if error.code == ErrorCode::ResourceDoesNotExist => {}
                 Err(error) => return Err(error),
@@ -75,6 +78,27 @@ fn liveness_column(door: &Door, columns: &[RunColumn], rows: usize) -> ApiResult
 
 fn some(list: Vec<String>) -> Option<Vec<String>> {
     if list.is_empty() { None } else { Some(list) }
+}
+
+/// The part of a table that a request asks for.
+///
+/// # Errors
+/// `INVALID_PARAMETER_VALUE` for a view or a moment.
+pub(super) fn window_query(
+    fields: &Fields<'_>,
+    columns: Vec<String>,
+    offset: u64,
+    limit: u64,
+) -> ApiResult<WindowQuery> {
+    let table = RunsQuery {
+        experiments: some(fields.texts("experiment_id")?),
+        filter: fields.text("filter")?.unwrap_or_default().to_owned(),
+        order_by: fields.texts("order_by")?,
+        view: view(fields)?,
+        limit,
+        columns: some(columns),
+    };
+    Ok(WindowQuery { table, offset, at: as_of(fields)? })
 }
 
 pub(super) fn table(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -92,21 +116,14 @@ pub(super) fn table(door: &Door, request: &Request) -> ApiResult<Answer> {
             }
         }
     }
-    let filter = fields.text("filter")?.unwrap_or_default().to_owned();
-    let table = RunsQuery {
-        experiments: some(fields.texts("experiment_id")?),
-        filter: filter.clone(),
-        order_by: fields.texts("order_by")?,
-        view: view(&fields)?,
-        limit: positive(&fields, "limit", ROWS, ROWS_MAX)?,
-        columns: some(columns),
-    };
+    let limit = positive(&fields, "limit", ROWS, ROWS_MAX)?;
     let offset = fields.int("offset")?.unwrap_or(0);
     let offset = u64::try_from(offset).map_err(|_| ApiError::invalid("offset must not be negative."))?;
-    let at = as_of(&fields)?;
-    let window = match door.mlflow.run_window(&WindowQuery { table, offset, at }) {
+    let query = window_query(&fields, columns, offset, limit)?;
+    let at = query.at;
+    let window = match door.mlflow.run_window(&query) {
         Ok(window) => window,
-        Err(error) => return refused_filter(&filter, error),
+        Err(error) => return refused_filter(&query.table.filter, error),
     };
     let mut header = Map::new();
     header.insert("position".to_owned(), window.table.position.into());
@@ -123,7 +140,7 @@ pub(super) fn table(door: &Door, request: &Request) -> ApiResult<Answer> {
     answer.finish(door)
 }
 
-fn positive(fields: &Fields<'_>, name: &str, default: i64, most: i64) -> ApiResult<u64> {
+pub(super) fn positive(fields: &Fields<'_>, name: &str, default: i64, most: i64) -> ApiResult<u64> {
     let given = fields.int(name)?.unwrap_or(default);
     match u64::try_from(given) {
         Ok(number) if number > 0 => Ok(number.min(most.unsigned_abs())),
@@ -132,7 +149,7 @@ fn positive(fields: &Fields<'_>, name: &str, default: i64, most: i64) -> ApiResu
 }
 
 /// The refusal of a filter says at which character it goes wrong, from 0.
-fn refused_filter(filter: &str, error: ApiError) -> ApiResult<Answer> {
+pub(super) fn refused_filter(filter: &str, error: ApiError) -> ApiResult<Answer> {
     let Err(wrong) = runlode::filter::parse(filter) else { return Err(error) };
     if filter.trim().is_empty() || error.code != ErrorCode::InvalidParameterValue {
         return Err(error);
@@ -145,7 +162,11 @@ fn refused_filter(filter: &str, error: ApiError) -> ApiResult<Answer> {
 pub(super) fn keys(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let most = positive(&fields, "runs_max", KEYS_OF_RUNS, ROWS_MAX)?;
-    let keys = door.mlflow.run_keys(&fields.texts("experiment_id")?, most)?;
+    let experiments = fields.texts("experiment_id")?;
+    let keys = match as_of(&fields)? {
+        None => door.mlflow.run_keys(&experiments, most)?,
+        Some(at) => door.mlflow.run_keys_as_of(&experiments, most.min(PAST_KEYS_OF_RUNS), at)?,
+    };
     door.answer(&json!({
         "position": keys.position,
         "runs": keys.runs,
@@ -156,7 +177,7 @@ pub(super) fn keys(door: &Door, request: &Request) -> ApiResult<Answer> {
     }))
 }
 
-fn metric_json(metric: &Metric) -> Value {
+pub(super) fn metric_json(metric: &Metric) -> Value {
     json!({
         "key": &*metric.key,
         "value": double_value(metric.value),

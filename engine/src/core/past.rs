@@ -1,0 +1,161 @@
+//! What was read of the last moment of the past: folded runs, statistics, and the results of searches.
+//!
+//! ```text
+//!   position -> runs         folded from their events
+//!               stats        of the metrics that were asked for
+//!               searches     the last few, whole: a page of a long table is a part of one
+//! ```
+//!
+//! - Nothing of a position ever changes, so what is here stays right; a run that was purged since is left out by whoever
+//!   reads it.
+//! - At most `bytes_max` are held. What has no room is folded again each time.
+//! - Another position, or a minute without a question ([`PastMemory::rest`] comes every five seconds), empties it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use crate::entity::{Lifecycle, RunState};
+use crate::id::{KeyId, Lsn, RunId};
+use crate::point::Stats;
+use crate::search::request::{SearchPage, SearchQuery};
+
+/// A run at a position, with its effective lifecycle; `None`: it did not exist yet.
+pub(crate) type PastRun = Option<(Arc<RunState>, Lifecycle)>;
+
+/// Searches that are held.
+const SEARCHES_MAX: usize = 4;
+/// The part of the memory budget: one in this many bytes, and at most so many.
+const PART: u64 = 4;
+const BYTES_MAX: u64 = 128 << 20;
+/// Rests without a question after which everything is let go.
+const RESTS_MAX: u32 = 12;
+
+#[derive(Debug, Default)]
+struct Held {
+    position: Lsn,
+    bytes: usize,
+    runs: FxHashMap<RunId, PastRun>,
+    stats: FxHashMap<(RunId, KeyId), Option<Stats>>,
+    searches: VecDeque<(SearchQuery, Arc<SearchPage>, usize)>,
+    /// Rests since the last question.
+    rests: u32,
+}
+
+/// What is held of the last moment that was read.
+#[derive(Debug)]
+pub(crate) struct PastMemory {
+    held: Mutex<Held>,
+    bytes_max: usize,
+}
+
+/// About the bytes that a run takes.
+fn bytes_of(run: &PastRun) -> usize {
+    const SLOT: usize = 64;
+    let Some((state, _)) = run else { return SLOT };
+    let pairs = |pairs: &[(String, String)]| {
+        pairs.iter().map(|(key, value)| key.len() + value.len() + 2 * size_of::<String>()).sum::<usize>()
+    };
+    let others = state.artifacts.len() + state.datasets.len() + state.model_inputs.len() + state.model_outputs.len();
+    SLOT + size_of::<RunState>()
+        + state.name.len()
+        + state.user_id.len()
+        + pairs(&state.params)
+        + pairs(&state.tags)
+        + others * 2 * SLOT
+}
+
+impl PastMemory {
+    pub(crate) fn new(memory_bytes: u64) -> Self {
+        let bytes_max = usize::try_from((memory_bytes / PART).min(BYTES_MAX)).unwrap_or(usize::MAX);
+        Self { held: Mutex::default(), bytes_max }
+    }
+
+    /// Looks at what is held of a position.
+    fn at<T>(&self, position: Lsn, look: impl FnOnce(&mut Held) -> T) -> T {
+        let mut held = self.held.lock();
+        if held.position != position {
+            *held = Held { position, ..Held::default() };
+        }
+        held.rests = 0;
+        look(&mut held)
+    }
+
+    /// A run, if it was folded.
+    pub(crate) fn run(&self, position: Lsn, id: RunId) -> Option<PastRun> {
+        self.at(position, |held| held.runs.get(&id).cloned())
+    }
+
+    pub(crate) fn put_run(&self, position: Lsn, id: RunId, run: &PastRun) {
+        self.at(position, |held| {
+            let bytes = bytes_of(run);
+            if held.bytes + bytes <= self.bytes_max && held.runs.insert(id, run.clone()).is_none() {
+                held.bytes += bytes;
+            }
+        });
+    }
+
+    /// The statistics of a metric, if they were read.
+    #[expect(clippy::option_option, reason = "not read yet, and no points, differ")]
+    pub(crate) fn stats(&self, position: Lsn, run: RunId, key: KeyId) -> Option<Option<Stats>> {
+        self.at(position, |held| held.stats.get(&(run, key)).copied())
+    }
+
+    pub(crate) fn put_stats(&self, position: Lsn, run: RunId, key: KeyId, stats: Option<Stats>) {
+        let bytes = 2 * size_of::<Stats>();
+        self.at(position, |held| {
+            if held.bytes + bytes <= self.bytes_max && held.stats.insert((run, key), stats).is_none() {
+                held.bytes += bytes;
+            }
+        });
+    }
+
+    /// The result of a search, if it is one of the last.
+    pub(crate) fn search(&self, position: Lsn, query: &SearchQuery) -> Option<Arc<SearchPage>> {
+        self.at(position, |held| {
+            held.searches.iter().find(|(known, ..)| known == query).map(|(_, page, _)| page.clone())
+        })
+    }
+
+    pub(crate) fn put_search(&self, position: Lsn, query: &SearchQuery, page: &Arc<SearchPage>) {
+        let bytes = page.runs.len() * size_of::<RunId>();
+        self.at(position, |held| {
+            while held.searches.len() >= SEARCHES_MAX {
+                held.bytes -= held.searches.pop_front().map_or(0, |(.., bytes)| bytes);
+            }
+            if held.bytes + bytes <= self.bytes_max {
+                held.bytes += bytes;
+                held.searches.push_back((query.clone(), page.clone(), bytes));
+            }
+        });
+    }
+
+    /// Lets go of everything if nobody has asked for long.
+    pub(crate) fn rest(&self) {
+        let mut held = self.held.lock();
+        held.rests = held.rests.saturating_add(1);
+        if held.rests == RESTS_MAX {
+            *held = Held::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_position_empties_it_and_the_bound_holds() {
+        let memory = PastMemory { held: Mutex::default(), bytes_max: 200 };
+        let id = |number: u128| RunId(number.to_be_bytes());
+        for number in 0..10 {
+            memory.put_run(Lsn(7), id(number), &None);
+        }
+        let held = (0..10).filter(|number| memory.run(Lsn(7), id(*number)).is_some()).count();
+        assert_eq!(held, 3, "64 bytes each");
+        assert!(memory.run(Lsn(8), id(0)).is_none());
+        assert!(memory.run(Lsn(7), id(0)).is_none(), "only the last position is held");
+    }
+}
