@@ -39,7 +39,7 @@ pub(crate) struct Folder {
 #[derive(Debug)]
 pub(crate) enum Begun {
     /// Nothing: the target is complete.
-    Complete(Manifest),
+    Complete(Box<Manifest>),
     /// To write it.
     Work(Box<Folder>),
 }
@@ -102,7 +102,7 @@ impl Folder {
         if !work.exists()
             && let Some(complete) = complete.take()
         {
-            return Ok(Begun::Complete(complete));
+            return Ok(Begun::Complete(Box::new(complete)));
         }
         fs::create_dir_all(&work).map_err(|error| Error::io("make", &work, error))?;
         let lock = File::open(&work).map_err(|error| Error::io("open", &work, error))?;
@@ -119,7 +119,7 @@ impl Folder {
         if let Some(complete) = complete {
             // Killed after the folders had changed places: the old one is left.
             remove(&work)?;
-            return Ok(Begun::Complete(complete));
+            return Ok(Begun::Complete(Box::new(complete)));
         }
         let goes_on = |left: &Manifest| {
             !left.finished

@@ -29,8 +29,8 @@
 //! lib                                  begins, goes on, ends
 //! parquet/  sqlite/  tensorboard/      a target each; none imports another one
 //! folder  history  select  series      where files grow; what of the store is read, in which order
-//! manifest  moment                     how far an export is; the store at a position
-//! error  progress  report  target      ground
+//! manifest  moment  target             how far an export is; the store at a position; where to
+//! error  progress  report              ground
 //! ```
 
 mod error;
@@ -149,7 +149,7 @@ pub fn export(
     };
     let (manifest, resumed, unchanged) = match target {
         Target::Sqlite(path) => match sqlite::Database::begin(path, wanted, fixed)? {
-            sqlite::Begun::Complete(manifest) => (manifest, false, true),
+            sqlite::Begun::Complete(manifest) => (*manifest, false, true),
             sqlite::Begun::Work(mut database) => {
                 earlier(&database.manifest)?;
                 let resumed = database.resumed;
@@ -159,7 +159,7 @@ pub fn export(
             }
         },
         Target::Parquet(path) | Target::TensorBoard(path) => match Folder::begin(path, wanted, fixed)? {
-            Begun::Complete(manifest) => (manifest, false, true),
+            Begun::Complete(manifest) => (*manifest, false, true),
             Begun::Work(mut folder) => {
                 earlier(&folder.manifest)?;
                 let resumed = folder.resumed;

@@ -1,6 +1,6 @@
 //! `runlode export STORE --to TARGET [--until POSITION|TIME] [--only PART]...`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use runlode_export::{Only, Options, Report, Target};
@@ -60,7 +60,7 @@ impl Export {
 
 /// Exports a store, and prints what that did.
 pub(crate) fn write(
-    store: &PathBuf,
+    store: &Path,
     target: &Target,
     until: Option<&str>,
     only: Vec<Only>,

@@ -4,9 +4,9 @@
 //! |---|---|
 //! | run_id, key, model_id, dataset_name, dataset_digest, branch, live | by stretches of equal values (`repeats`) |
 //! | step, timestamp_ms, position | differences (DELTA_BINARY_PACKED), zstd |
-//! | value | bytes of equal weight together (BYTE_STREAM_SPLIT), zstd |
+//! | value | bytes of equal weight together (BYTE_STREAM_SPLIT), or a dictionary where few values repeat; zstd |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ use super::repeats::{self, Ready, Stretch, joined};
 const POINTS_LEVEL: i32 = 1;
 /// Most bytes of a dictionary that is written as it is.
 const DICTIONARY_BYTES_MAX: usize = 64 << 10;
+/// Values that are looked at to choose an encoding.
+const SAMPLE_VALUES: usize = 2048;
 
 /// The columns of the table, and how they are written.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub(super) struct Layout {
     columns: SchemaDescPtr,
     pub(super) root: TypePtr,
     pub(super) properties: Arc<WriterProperties>,
+    /// Those of groups whose values repeat.
+    repeating: Arc<WriterProperties>,
 }
 
 impl Layout {
@@ -70,14 +74,15 @@ impl Layout {
                 .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
         }
         let value = ColumnPath::from("value");
-        let mut properties = properties
+        let properties = properties
             .set_column_dictionary_enabled(value.clone(), false)
-            .set_column_encoding(value, Encoding::BYTE_STREAM_SPLIT)
-            .build();
+            .set_column_encoding(value.clone(), Encoding::BYTE_STREAM_SPLIT);
+        let repeating = properties.clone().set_column_dictionary_enabled(value, true).build();
+        let mut properties = properties.build();
         let columns = Arc::new(ArrowSchemaConverter::new().convert(&schema)?);
         let root = columns.root_schema_ptr();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-        Ok(Self { schema, columns, root, properties: Arc::new(properties) })
+        Ok(Self { schema, columns, root, properties: Arc::new(properties), repeating: Arc::new(repeating) })
     }
 }
 
@@ -85,6 +90,8 @@ impl Layout {
 pub(super) struct Encoder {
     layout: Layout,
     factory: ArrowRowGroupWriterFactory,
+    /// Of groups whose values repeat.
+    repeating: ArrowRowGroupWriterFactory,
 }
 
 /// An encoded column of a group.
@@ -120,9 +127,12 @@ impl Encoded {
 
 impl Encoder {
     pub(super) fn new(layout: Layout) -> Result<Self, ParquetError> {
-        let nowhere = SerializedFileWriter::new(std::io::sink(), layout.root.clone(), layout.properties.clone())?;
-        let factory = ArrowRowGroupWriterFactory::new(&nowhere, layout.schema.clone());
-        Ok(Self { layout, factory })
+        let factory = |properties: &Arc<WriterProperties>| {
+            let nowhere = SerializedFileWriter::new(std::io::sink(), layout.root.clone(), properties.clone())?;
+            Ok::<_, ParquetError>(ArrowRowGroupWriterFactory::new(&nowhere, layout.schema.clone()))
+        };
+        let (plain, repeating) = (factory(&layout.properties)?, factory(&layout.repeating)?);
+        Ok(Self { factory: plain, repeating, layout })
     }
 
     /// Encodes a group. `contexts` are the contexts that its points name.
@@ -132,6 +142,7 @@ impl Encoder {
         contexts: &HashMap<u32, Arc<MetricContext>>,
     ) -> Result<Encoded, ParquetError> {
         let points = group.columns.len() as u64;
+        let factory = if repeat(&group.columns.values) { &self.repeating } else { &self.factory };
         let columns = &mut group.columns;
         let steps = Buffer::from_vec(std::mem::take(&mut columns.steps));
         let times = Buffer::from_vec(std::mem::take(&mut columns.times));
@@ -141,7 +152,7 @@ impl Encoder {
             Arc::new(Int64Array::new(ScalarBuffer::<i64>::from(buffer.clone()), None))
         };
         let doubles: ArrayRef = Arc::new(Float64Array::new(ScalarBuffer::<f64>::from(values.clone()), None));
-        let mut writers = Writers { layout: &self.layout, writers: self.factory.create_column_writers(0)?.into_iter() };
+        let mut writers = Writers { layout: &self.layout, writers: factory.create_column_writers(0)?.into_iter() };
         let of = &group.stretches;
         let mut branches: Vec<i32> = of.iter().map(|stretch| stretch.branch.cast_signed()).collect();
         branches.sort_unstable();
@@ -171,6 +182,17 @@ impl Encoder {
         group.columns.lsns = lsns.into_vec().unwrap_or_default();
         Ok(Encoded { chunks, points, group })
     }
+}
+
+/// Whether values repeat so often that a dictionary is shorter: constants, decimals of few digits.
+fn repeat(values: &[f64]) -> bool {
+    let sample = values.iter().step_by((values.len() / SAMPLE_VALUES).max(1));
+    let (mut count, mut distinct) = (0, HashSet::new());
+    for value in sample {
+        count += 1;
+        distinct.insert(value.to_bits());
+    }
+    distinct.len() * 2 <= count
 }
 
 /// The columns of a group, one after the other.

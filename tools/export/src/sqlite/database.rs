@@ -44,7 +44,7 @@ pub(crate) struct Database {
 #[derive(Debug)]
 pub(crate) enum Begun {
     /// Nothing: the target is complete.
-    Complete(Manifest),
+    Complete(Box<Manifest>),
     /// To write it.
     Work(Box<Database>),
 }
@@ -138,7 +138,7 @@ impl Database {
         if let Some(complete) = present.filter(|present| present.is_same(&wanted)) {
             // Of an export to another position that was cut.
             remove_work(&work)?;
-            return Ok(Begun::Complete(complete));
+            return Ok(Begun::Complete(Box::new(complete)));
         }
         let connection = open(&work, target)?;
         let left = read_manifest(&connection, &work)?;
