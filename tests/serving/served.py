@@ -25,9 +25,9 @@ def shown(value):
         return {"dict": [[shown(key), shown(each)] for key, each in value.items()]}
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [shown(each) for each in value]}
-    if isinstance(value, np.float64):
-        # A float as well: objects of a signature hold them in MLflow, and plain floats here.
-        value = float(value)
+    if isinstance(value, (np.bool_, np.number, np.bytes_, np.str_)):
+        # Objects, maps and columns of bytes hold them in MLflow, and plain values here.
+        value = value.item()
     return [type(value).__name__, repr(value)]
 
 
