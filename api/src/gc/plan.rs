@@ -6,12 +6,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::folders::{self, Place};
 use super::uses::{self, ModelNode, Needed, RunNode};
-use super::{GcItem, GcKept, GcKind, GcOptions, GcPlan, PIN_TAG};
+use super::{GcItem, GcKept, GcKind, GcOptions, GcPlan};
 use crate::mlflow::Places;
 use crate::uri::ARTIFACTS_DIR;
 use crate::{
-    Error, ExperimentId, ExperimentState, Lifecycle, LocalStore, LoggedModelState, ModelId, Result, RunId, RunState,
-    Snapshot,
+    Error, ExperimentId, ExperimentState, Lifecycle, LocalStore, LoggedModelState, ModelId, PIN_TAG, Result, RunId,
+    RunState, Snapshot,
 };
 
 /// A folder without a run or model is left alone this long: its run may be about to be made.

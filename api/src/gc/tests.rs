@@ -6,7 +6,8 @@ use super::*;
 use crate::engine::event::Event;
 use crate::engine::event::payload::Decoded;
 use crate::{
-    Error, LocalStore, LoggedModelSpec, ModelId, RegisteredModelSpec, RunId, RunSpec, VerifyReport, VersionSpec,
+    Error, LocalStore, LoggedModelSpec, ModelId, PIN_TAG, RegisteredModelSpec, RunId, RunSpec, VerifyReport,
+    VersionSpec,
 };
 
 const ALL: i64 = i64::MAX;

@@ -14,8 +14,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::PIN_TAG;
-use crate::{ModelId, Result, RunId, Snapshot};
+use crate::{ModelId, PIN_TAG, Result, RunId, Snapshot};
 
 /// The tag that names a run's parent.
 const PARENT_TAG: &str = "mlflow.parentRunId";

@@ -28,7 +28,9 @@ use crate::mlflow::entity::Tag;
 use crate::mlflow::{MetricColumns, Mlflow, Rewound};
 use crate::run::RunChange;
 use crate::{
-    AsOf, Batch, CompactOptions, CompactReport, DatasetInput, Durability, Ended, Error, Event, ExperimentId, ExperimentSpec, GcOptions, GcPlan, GcReport, Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId, Promotion, RegisteredModelSpec, Result, Rollback, RunId, RunSpec, RunStatus, Stage, VersionSpec,
+    AsOf, Batch, CompactOptions, CompactReport, DatasetInput, Durability, Ended, Error, Event, ExperimentId,
+    ExperimentSpec, GcOptions, GcPlan, GcReport, Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn,
+    ModelId, Promotion, RegisteredModelSpec, Result, Rollback, RunId, RunSpec, RunStatus, Stage, VersionSpec,
 };
 
 /// The first number of a typed call.

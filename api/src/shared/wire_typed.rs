@@ -6,7 +6,9 @@ use crate::engine::varint::Bytes;
 use crate::info::{DatasetUse, ExperimentInfo, LoggedModelInfo, MetricInfo, RegisteredModelInfo, RunInfo, VersionInfo};
 use crate::run::RunChange;
 use crate::{
-    CompactOptions, CompactReport, DatasetInput, Ended, ExperimentId, ExperimentSpec, GcItem, GcKept, GcKind, GcOptions, GcPlan, GcReport, LoggedModelSpec, ModelId, Point, Promotion, RegisteredModelSpec, RegistryChange, Rollback, RunId, RunSpec, Stage, VersionSpec,
+    CompactOptions, CompactReport, DatasetInput, Ended, ExperimentId, ExperimentSpec, GcItem, GcKept, GcKind,
+    GcOptions, GcPlan, GcReport, LoggedModelSpec, ModelId, Point, Promotion, RegisteredModelSpec, RegistryChange,
+    Rollback, RunId, RunSpec, Stage, VersionSpec,
 };
 
 structs! {
