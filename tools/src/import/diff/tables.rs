@@ -11,7 +11,7 @@ use super::super::decode::{self, integer, integer_of, number_of, text, text_or_e
 use super::super::report::Report;
 use super::super::runs::{RunReader, RunTables, SourceRun};
 use super::super::source::{Source, read_failed};
-use super::view::{Kind, Points, Record, Records, Row, Run, Runs, View, lasting, lifecycle};
+use super::view::{Holds, Kind, Points, Record, Records, Row, Run, Runs, View, lasting, lifecycle};
 use crate::error::{Error, Result};
 
 /// A source, open.
@@ -248,8 +248,9 @@ impl<'s> TablesView<'s> {
 }
 
 impl View for TablesView<'_> {
-    fn keeps_all_points(&self) -> bool {
-        self.source.keeps_all_points()
+    fn holds(&self) -> Holds {
+        let all = self.source.keeps_all_points();
+        Holds { values: all, repeats: all }
     }
 
     fn entities(&self) -> Result<Records> {
