@@ -90,7 +90,19 @@ impl Cells<'_> {
 
     /// A cell; mostly one that fits to its column.
     fn cell(&mut self, column: &str) -> Value {
-        let texts = ["", "a", "0123456789abcdef0123456789abcdef", "RUNNING", "deleted", "m-1", "7", "1.5", "None", "DATASET", "RUN"];
+        let texts = [
+            "",
+            "a",
+            "0123456789abcdef0123456789abcdef",
+            "RUNNING",
+            "deleted",
+            "m-1",
+            "7",
+            "1.5",
+            "None",
+            "DATASET",
+            "RUN",
+        ];
         match self.byte() {
             kind @ 0..160 if column.ends_with("_id") || column.contains("time") || column == "step" => {
                 Value::Integer(i64::from(kind % 4))
@@ -114,9 +126,24 @@ pub fn sqlite_rows(bytes: &[u8]) {
     let connection = Connection::open(&path).unwrap();
     let mut cells = Cells(bytes.iter());
     let tables = [
-        "alembic_version", "experiments", "experiment_tags", "runs", "metrics", "latest_metrics", "params", "tags",
-        "datasets", "inputs", "input_tags", "logged_models", "logged_model_metrics", "logged_model_tags",
-        "registered_models", "model_versions", "registered_model_aliases", "model_version_tags",
+        "alembic_version",
+        "experiments",
+        "experiment_tags",
+        "runs",
+        "metrics",
+        "latest_metrics",
+        "params",
+        "tags",
+        "datasets",
+        "inputs",
+        "input_tags",
+        "logged_models",
+        "logged_model_metrics",
+        "logged_model_tags",
+        "registered_models",
+        "model_versions",
+        "registered_model_aliases",
+        "model_version_tags",
     ];
     for table in tables {
         let mut statement = sample.prepare(&format!("SELECT name FROM pragma_table_info('{table}')")).unwrap();

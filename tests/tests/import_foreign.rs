@@ -91,7 +91,11 @@ fn assert_as_mlflow(answers: &str, snapshot: &Snapshot) {
         let active = snapshot.lifecycle(&state).unwrap() == runlode::Lifecycle::Active;
         assert_eq!(wanted["lifecycle"], if active { "active" } else { "deleted" });
         let pairs = |pairs: &[(String, String)]| -> Value {
-            pairs.iter().map(|(key, value)| (key.clone(), Value::from(value.clone()))).collect::<serde_json::Map<_, _>>().into()
+            pairs
+                .iter()
+                .map(|(key, value)| (key.clone(), Value::from(value.clone())))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
         };
         assert_eq!(wanted["params"], pairs(&state.params), "{id}");
         assert_eq!(wanted["tags"], pairs(&state.tags), "{id}");
@@ -326,7 +330,8 @@ fn points_that_a_restart_superseded_are_left_out_as_tensorboard_does() {
     let experiment = snapshot.experiment_by_name("logs").unwrap().unwrap().0;
     let id = snapshot.runs_of(experiment).unwrap()[0];
     let columns = snapshot.history(id, "loss", &HistoryQuery::default()).unwrap().columns;
-    let values: Vec<_> = (0..columns.len()).map(|at| columns.point(at)).map(|point| (point.step, point.value)).collect();
+    let values: Vec<_> =
+        (0..columns.len()).map(|at| columns.point(at)).map(|point| (point.step, point.value)).collect();
     assert_eq!(values, [(0, 1.0), (1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]);
     assert_equal(logs.to_str().unwrap(), &store);
 }
@@ -461,7 +466,8 @@ fn a_running_server_of_mlflow_is_imported_whole_and_topped_up() {
 
     let url = format!("http://127.0.0.1:{port}");
     let store = store(&dir);
-    let options = ImportOptions { cache: Some(dir.path().join("cache.db")), concurrency: 2, ..ImportOptions::default() };
+    let options =
+        ImportOptions { cache: Some(dir.path().join("cache.db")), concurrency: 2, ..ImportOptions::default() };
     let report = try_import(&url, &store, &options).unwrap();
     assert!(report.complete, "{report:#?}");
     assert_equal(&database, &store);
@@ -512,7 +518,8 @@ fn copy_tables(database: &Path, client: &mut postgres::Client) {
     let mut statement = connection.prepare(sql).unwrap();
     let tables: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     for table in tables {
-        let mut statement = connection.prepare(&format!("SELECT name, type FROM pragma_table_info('{table}')")).unwrap();
+        let mut statement =
+            connection.prepare(&format!("SELECT name, type FROM pragma_table_info('{table}')")).unwrap();
         let columns: Vec<(String, String)> =
             statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
         let column = |(name, kind): &(String, String)| {

@@ -54,7 +54,8 @@ fn sqlite(context: &Context<'_>) -> Result {
     let (mut count, mut sum) = (0_u64, 0.0);
     while let Some(row) = rows.next()? {
         count += 1;
-        sum += row.get_ref(2)?.as_f64()? + row.get_ref(0)?.as_str()?.len() as f64 + row.get_ref(1)?.as_str()?.len() as f64;
+        sum +=
+            row.get_ref(2)?.as_f64()? + row.get_ref(0)?.as_str()?.len() as f64 + row.get_ref(1)?.as_str()?.len() as f64;
         sum += (row.get_ref(3)?.as_i64()? + row.get_ref(4)?.as_i64()? + row.get_ref(5)?.as_i64()?) as f64;
     }
     let bare = count as f64 / begin.elapsed().as_secs_f64() / 1e6;
@@ -113,7 +114,8 @@ fn database(path: &Path) -> Result {
     connection.execute_batch(TABLES)?;
     let transaction = connection.transaction()?;
     {
-        let mut run = transaction.prepare("INSERT INTO runs VALUES (?1, ?2, 'me', 'FINISHED', 1, 9, 'active', '', 1)")?;
+        let mut run =
+            transaction.prepare("INSERT INTO runs VALUES (?1, ?2, 'me', 'FINISHED', 1, 9, 'active', '', 1)")?;
         let mut point = transaction.prepare("INSERT INTO metrics VALUES (?1, ?2, ?3, ?4, ?5, 0)")?;
         let keys: Vec<String> = (0..KEYS).map(|key| format!("metric_{key}")).collect();
         for number in 0..RUNS {
@@ -150,7 +152,9 @@ fn tensorboard(context: &Context<'_>) -> Result {
         return Err(format!("the import is not complete: {report:?}").into());
     }
     let rate = report.imported.points as f64 / took_s / 1e6;
-    context.tell(Measured::new("import.tensorboard", rate).note("40 files of 100,000 scalars, 4 tags, each file read twice"));
+    context.tell(
+        Measured::new("import.tensorboard", rate).note("40 files of 100,000 scalars, 4 tags, each file read twice"),
+    );
     Ok(())
 }
 

@@ -181,9 +181,7 @@ impl Merge<'_> {
         }
         let Some(id) = left.or(right).map(|run| run.id.to_string()) else { return Ok(()) };
         let (a, b, tally) = (self.a, self.b, &mut *self.tally);
-        points_of(a, left, &mut |one| {
-            points_of(b, right, &mut |two| points::compare(&id, one, two, holds, tally))
-        })
+        points_of(a, left, &mut |one| points_of(b, right, &mut |two| points::compare(&id, one, two, holds, tally)))
     }
 }
 

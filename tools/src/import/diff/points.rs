@@ -143,9 +143,14 @@ fn groups(run: &str, a: &Group, b: &Group, [holds_a, holds_b]: [Holds; 2], tally
     };
     twice(&mut left, &b.values, holds_b.repeats);
     twice(&mut right, &a.values, holds_a.repeats);
-    take_pairs(&mut left, &mut right, |_, _| true, |one, two| {
-        tally.different(Kind::Points, 1, &label, &one.to_string(), &two.to_string());
-    });
+    take_pairs(
+        &mut left,
+        &mut right,
+        |_, _| true,
+        |one, two| {
+            tally.different(Kind::Points, 1, &label, &one.to_string(), &two.to_string());
+        },
+    );
     left.iter().for_each(|value| tally.only_a(Kind::Points, 1, &label, &value.to_string()));
     right.iter().for_each(|value| tally.only_b(Kind::Points, 1, &label, &value.to_string()));
 }

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Rows as SqlRows};
 use runlode::{Point, Stage, TimestampMs, VersionStatus};
+use rusqlite::{Connection, Rows as SqlRows};
 use tempfile::TempDir;
 
 use super::super::decode::{self, integer, integer_of, number_of, text, text_or_empty, value};
@@ -33,12 +33,8 @@ const COLUMNS: &str = "key, timestamp, step, value, is_nan";
 
 impl<'s> TablesView<'s> {
     pub(super) fn new(source: &'s Source, workspace: &str) -> Result<Self> {
-        let mut view = Self {
-            source,
-            workspace: workspace.to_owned(),
-            experiments: BTreeMap::new(),
-            scratch: RefCell::new(None),
-        };
+        let mut view =
+            Self { source, workspace: workspace.to_owned(), experiments: BTreeMap::new(), scratch: RefCell::new(None) };
         let mut names = BTreeMap::new();
         view.each("experiments", &["experiment_id", "name"], |row| {
             if let Some(id) = integer(row, 0)? {

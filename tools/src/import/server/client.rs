@@ -155,7 +155,8 @@ mod tests {
                 while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
                 let (status, text) = answer.split_once('|').unwrap();
                 let bytes = text.len();
-                let head = format!("HTTP/1.1 {status}\r\nRetry-After: 0\r\nConnection: close\r\nContent-Length: {bytes}");
+                let head =
+                    format!("HTTP/1.1 {status}\r\nRetry-After: 0\r\nConnection: close\r\nContent-Length: {bytes}");
                 write!(stream, "{head}\r\n\r\n{text}").unwrap();
             }
             asked

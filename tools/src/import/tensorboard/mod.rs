@@ -93,18 +93,7 @@ pub(super) fn stage(
         let place = if place.is_dir() { place.display().to_string() } else { String::new() };
         stage.put(
             "runs",
-            &[
-                &id,
-                &name,
-                &"",
-                &facts.status,
-                &facts.start_ms,
-                &facts.end_ms,
-                &"active",
-                &place,
-                &number,
-                &Null,
-            ],
+            &[&id, &name, &"", &facts.status, &facts.start_ms, &facts.end_ms, &"active", &place, &number, &Null],
         )?;
         stage.put("tags", &[&id, &TAG_RUN_NAME, &name])?;
         for (key, value) in &facts.params {
@@ -256,9 +245,8 @@ fn tell_end(path: &Path, records: &Records, found: &mut Report) {
     let (offset, path) = (records.offset, path.display());
     match records.end {
         Some(End::Cut) => {
-            found.problem(format!(
-                "{path} ends within a record, at byte {offset}: it is still written, or was cut off"
-            ));
+            found
+                .problem(format!("{path} ends within a record, at byte {offset}: it is still written, or was cut off"));
             found.skip("event files that end within a record", 1);
         }
         Some(End::Damaged) => {

@@ -231,7 +231,8 @@ fn scan(log: &Path, runs: &mut BTreeMap<String, Run>, found: &mut Report) -> Res
     let (path, offset) = (log.display(), records.offset);
     match records.end {
         Some(End::Cut) => {
-            found.problem(format!("{path} ends within a record, at byte {offset}: it is still written, or was cut off"));
+            found
+                .problem(format!("{path} ends within a record, at byte {offset}: it is still written, or was cut off"));
             found.skip("logs that end within a record", 1);
         }
         Some(End::Damaged) => {
@@ -279,7 +280,8 @@ fn begin(run: &mut Run, record: &RunRecord<'_>) {
         ("mlflow.source.git.repoURL", record.git.0.to_owned()),
         ("mlflow.source.git.commit", record.git.1.to_owned()),
     ];
-    run.tags.extend(tags.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)));
+    run.tags
+        .extend(tags.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)));
     put_config(run, &record.config);
 }
 

@@ -9,13 +9,24 @@ pub(super) enum Record<'b> {
     /// Changes of the configuration.
     Config(Vec<Item<'b>>),
     /// Values of one step.
-    History { step: i64, items: Vec<Item<'b>> },
+    History {
+        step: i64,
+        items: Vec<Item<'b>>,
+    },
     /// Changes of the summary.
     Summary(Vec<Item<'b>>),
     /// Measurements of the machine.
-    Stats { time_ms: i64, items: Vec<Item<'b>> },
-    Exit { code: i64 },
-    Environment { program: &'b str, user: &'b str },
+    Stats {
+        time_ms: i64,
+        items: Vec<Item<'b>>,
+    },
+    Exit {
+        code: i64,
+    },
+    Environment {
+        program: &'b str,
+        user: &'b str,
+    },
     /// Something that is not imported: what a report calls it.
     Other(&'static str),
     /// Nothing of the user's.
