@@ -305,6 +305,23 @@ pub const GROUPS: &[Group] = &[
         bars: &[
             bar("export.parquet", "40 M sealed points of 20 runs to Parquet, two encoders", "Mpts/s", AtLeast(20.0)),
             bar("export.parquet_size", "bytes of the tables against the compacted store", "x", AtMost(1.3)),
+        name: "import",
+        seconds_max: 240,
+        run: group::import::run,
+            bar(
+                "import.sqlite",
+                "import of an MLflow SQLite database of 1,000 runs and 5 M points",
+                "Mpts/s",
+                AtLeast(1.5),
+            ),
+            bar("import.select", "the same, against a bare SELECT of these rows", "x", AtLeast(0.5)),
+            bar("import.memory", "private memory (RssAnon) meanwhile, greatest", "MiB", AtMost(256.0)),
+            bar(
+                "import.tensorboard",
+                "import of 4 M scalars from TensorBoard's event files",
+                "Mevents/s",
+                AtLeast(1.0),
+            ),
         ],
     },
 ];

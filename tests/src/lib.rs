@@ -9,6 +9,7 @@
 pub mod create;
 pub mod facts;
 pub mod fuzz;
+pub mod fuzz_foreign;
 pub mod fuzz_models;
 pub mod model;
 pub mod python;

@@ -9,7 +9,7 @@ use runlode_engine::event::section::put_series;
 use runlode_engine::search::PageToken;
 use runlode_engine::storage::sim::SimRng;
 use runlode_engine::{ContextId, KeyId, RunId, SeriesId};
-use runlode_tests::{fuzz, knob};
+use runlode_tests::{fuzz, fuzz_foreign, knob};
 
 /// Each input unchanged, and damaged `times` times by flips, cuts, and misplaced bytes.
 fn with_damages(seed: u64, inputs: &[Vec<u8>], times: u64, target: impl Fn(&[u8])) {
@@ -152,4 +152,49 @@ fn signatures_are_refused_or_written_as_they_were_read() {
     ]
     .map(|text| text.as_bytes().to_vec());
     with_damages(13, &inputs, 1_000, runlode_tests::fuzz_models::signature);
+}
+
+/// The first file below a folder whose name has this part.
+fn shipped(folder: &str, part: &str) -> Vec<u8> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(folder);
+    let mut open = vec![root];
+    let mut files = Vec::new();
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => open.push(path),
+                false if path.file_name().unwrap().to_string_lossy().contains(part) => files.push(path),
+                false => {}
+            }
+        }
+    }
+    files.sort_by_key(|path| std::fs::metadata(path).unwrap().len());
+    std::fs::read(&files[0]).unwrap()
+}
+
+#[test]
+fn event_files_are_read_or_refused() {
+    let mut inputs = random(14, 5, 200);
+    let mut whole = shipped("tensorboard", "tfevents");
+    whole.truncate(600);
+    inputs.push(whole);
+    with_damages(14, &inputs, 3, fuzz_foreign::event_file);
+}
+
+#[test]
+fn logs_of_wandb_are_read_or_refused() {
+    let mut inputs = random(15, 3, 200);
+    inputs.push(shipped("wandb", ".wandb"));
+    with_damages(15, &inputs, 5, fuzz_foreign::wandb_log);
+}
+
+#[test]
+fn file_stores_are_read_as_far_as_they_are_whole() {
+    with_damages(16, &fuzz_foreign::file_store_inputs(), 2, fuzz_foreign::file_store);
+}
+
+#[test]
+fn databases_with_any_values_are_imported_once() {
+    with_damages(17, &random(17, 6, 1500), 1, fuzz_foreign::sqlite_rows);
 }

@@ -252,7 +252,7 @@ const TESTS: Crate = Crate {
         &["model/"],
         &["work.rs"],
         &["facts.rs"],
-        &["fuzz.rs", "fuzz_models.rs", "sim.rs"],
+        &["fuzz.rs", "fuzz_foreign.rs", "fuzz_models.rs", "sim.rs"],
     ],
     imports_min: 12,
 };

@@ -5,6 +5,7 @@ pub mod enforce;
 pub mod events;
 pub mod export;
 pub mod hundred;
+pub mod import;
 pub mod ingest;
 pub mod many;
 pub mod memory;

@@ -98,3 +98,13 @@ pub(super) fn version_status(text: &str) -> Option<VersionStatus> {
         _ => return None,
     })
 }
+
+/// A name of another tracker as a key: characters that MLflow refuses become `_`.
+pub(super) fn plain_key(tag: &str) -> String {
+    let allowed = |char: char| char.is_alphanumeric() || "_-./: ".contains(char);
+    let key: String = tag.chars().map(|char| if allowed(char) { char } else { '_' }).collect();
+    let parts: Vec<&str> = key.split('/').filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> =
+        parts.into_iter().map(|part| if part.trim_matches('.').is_empty() { "_" } else { part }).collect();
+    if parts.is_empty() { "_".to_owned() } else { parts.join("/") }
+}

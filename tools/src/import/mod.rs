@@ -43,6 +43,7 @@ mod sink;
 mod source;
 mod stage;
 mod tensorboard;
+mod wandb;
 
 use std::path::{Path, PathBuf};
 
@@ -129,6 +130,25 @@ pub fn import_sqlite_into(
 }
 
 impl Opened {
+    /// A report that says what the source is.
+    fn report(&self) -> Report {
+        let source = &self.source;
+        if source.is_foreign() {
+            return Report::new(&self.name, Some(source.kind()), None);
+        }
+        let mut report = Report::new(&self.name, None, source.head.clone());
+        if !source.head_known() {
+            let head = source.head.as_deref().unwrap_or("none");
+            report.note(format!(
+                "schema version {head} is not one that was checked; its known tables and columns were imported"
+            ));
+        }
+        if let Some(why) = source.copied {
+            report.note(format!("a copy of the database was read, as {why}"));
+        }
+        report
+    }
+
     /// Imports it into a store, in whatever process holds that. `progress` is called now and then.
     ///
     /// # Errors
@@ -140,7 +160,7 @@ impl Opened {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Report> {
         let source = &self.source;
-        let mut report = Report::new(&self.name, source);
+        let mut report = self.report();
         report.tables_left_out = source.tables_left_out()?;
         report.absorb(source.found.clone());
         let places = artifacts::Places::find(source, self.folder.as_deref(), options, &mut report)?;

@@ -1,12 +1,10 @@
 //! What an import can come from, and how it is recognised.
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::report::without_login;
 use super::source::Source;
-use super::{ImportOptions, Progress, file_store, postgres, server, tensorboard};
+use super::{ImportOptions, Progress, file_store, postgres, server, tensorboard, wandb};
 use crate::error::{Error, Result};
 
 /// Where an import comes from.
@@ -19,6 +17,8 @@ pub enum ImportSource {
     FileStore(PathBuf),
     /// A folder with TensorBoard's event files.
     TensorBoard(PathBuf),
+    /// A folder with offline runs of W&B, or one `.wandb` file.
+    Wandb(PathBuf),
     /// A running MLflow server: its address.
     Server(String),
     /// An MLflow SQL store in PostgreSQL: its address.
@@ -35,11 +35,12 @@ pub struct Opened {
 }
 
 const WANTED: &str = "give sqlite:///PATH of mlflow.db, postgresql://... of such a database, http://... of an MLflow \
-                      server, or a folder (mlruns, or one with TensorBoard's event files)";
+                      server, or a folder (mlruns, or one with TensorBoard's event files or .wandb files)";
 
 impl ImportSource {
     /// Reads a source as users write it: `sqlite:///PATH` as MLflow does (four slashes for an absolute path), or a path.
-    /// What a folder is shows its content; `mlruns:PATH` and `tensorboard:PATH` say it.
+    /// What a folder is shows its content; `mlruns:PATH`, `tensorboard:PATH` and
+    /// `wandb:PATH` say it.
     ///
     /// ```
     /// use runlode_cli::import::ImportSource;
@@ -72,7 +73,9 @@ impl ImportSource {
                  database and import from its http:// address",
             ));
         }
-        for (prefix, kind) in [("mlruns:", Self::FileStore as fn(PathBuf) -> Self), ("tensorboard:", Self::TensorBoard)] {
+        let kinds: [(&str, fn(PathBuf) -> Self); 3] =
+            [("mlruns:", Self::FileStore), ("tensorboard:", Self::TensorBoard), ("wandb:", Self::Wandb)];
+        for (prefix, kind) in kinds {
             if let Some(path) = text.strip_prefix(prefix).filter(|path| !path.is_empty()) {
                 return Ok(kind(PathBuf::from(path)));
             }
@@ -85,6 +88,9 @@ impl ImportSource {
     }
 
     fn of_path(path: &Path) -> Result<Self> {
+        if path.is_file() && path.extension().is_some_and(|ending| ending == "wandb") {
+            return Ok(Self::Wandb(path.to_owned()));
+        }
         if path.is_file() {
             let is_event_file = path.file_name().is_some_and(|name| name.to_string_lossy().contains("tfevents"));
             return match is_event_file {
@@ -115,6 +121,9 @@ impl ImportSource {
         if file_store::is_here(&inside) {
             return Ok(Self::FileStore(inside));
         }
+        if !wandb::files(path).is_empty() {
+            return Ok(Self::Wandb(path.to_owned()));
+        }
         if tensorboard::is_here(path) {
             return Ok(Self::TensorBoard(path.to_owned()));
         }
@@ -135,6 +144,12 @@ impl ImportSource {
             Self::TensorBoard(path) => {
                 let (source, artifacts) = tensorboard::stage(path, options, progress)?;
                 Ok(Opened { source, name: path.display().to_string(), folder: Some(artifacts) })
+            }
+            Self::Wandb(path) => {
+                let source = wandb::stage(path, options, progress)?;
+                // The folders of runs lie in it.
+                let folder = if path.is_file() { path.parent() } else { Some(path.as_path()) };
+                Ok(Opened { source, name: path.display().to_string(), folder: folder.map(Path::to_path_buf) })
             }
             Self::Server(url) => {
                 let source = server::stage(url, options, progress)?;
@@ -165,12 +180,4 @@ impl Opened {
     pub fn kind(&self) -> &'static str {
         self.source.kind()
     }
-}
-
-/// Whether a file is an SQLite database.
-pub(super) fn is_sqlite(path: &Path) -> bool {
-    let mut magic = [0; 16];
-    fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
-        && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
-        && &magic == b"SQLite format 3\0"
 }

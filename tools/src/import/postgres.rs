@@ -167,7 +167,8 @@ impl RunPoints for Metrics {
         if self.columns.is_empty() {
             return Ok(());
         }
-        let or = |column: &str, other: &str| if self.columns.contains(column) { column.to_owned() } else { other.into() };
+        let or =
+            |column: &str, other: &str| if self.columns.contains(column) { column.to_owned() } else { other.into() };
         let (step, is_nan) = (or("step", "0::bigint"), or("is_nan", "false"));
         let run_text = run.replace('\'', "''");
         let sql = format!(

@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn fields_of_every_kind_are_read() {
-        let message = [0x08, 0xac, 0x02, 0x12, 2, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x21, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
+        let message =
+            [0x08, 0xac, 0x02, 0x12, 2, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x21, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
         let fields: Vec<_> = Fields::new(&message).collect::<Result<_, _>>().unwrap();
         assert_eq!(fields[0], (1, Content::Varint(300)));
         assert_eq!(fields[1].1.text(), "hi");

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::source::Source;
-
 /// Notes and differences kept in full; further ones are only counted.
 const NOTES_MAX: usize = 50;
 
@@ -96,21 +94,9 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(database: &str, source: &Source) -> Self {
-        let mut report = Self { source: database.to_owned(), schema: source.head.clone(), ..Self::default() };
-        if source.is_foreign() {
-            report.schema = None;
-            report.kind = source.kind().to_owned();
-        } else if !source.head_known() {
-            let head = source.head.as_deref().unwrap_or("none");
-            report.note(format!(
-                "schema version {head} is not one that was checked; its known tables and columns were imported"
-            ));
-        }
-        if let Some(why) = source.copied {
-            report.note(format!("a copy of the database was read, as {why}"));
-        }
-        report
+    /// An empty one. `kind` is what the source is, if it is no SQLite database of MLflow.
+    pub(super) fn new(source: &str, kind: Option<&str>, schema: Option<String>) -> Self {
+        Self { source: source.to_owned(), kind: kind.unwrap_or_default().to_owned(), schema, ..Self::default() }
     }
 
     /// Adds what was found while the source was read.

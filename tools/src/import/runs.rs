@@ -310,13 +310,7 @@ fn run_key(run: &SourceRun) -> Key {
 }
 
 /// Imports a run, or its changes. `false`: the store has another run with this id.
-fn put_run(
-    key: &Key,
-    mut run: SourceRun,
-    places: &Places,
-    sink: &mut Sink<'_>,
-    report: &mut Report,
-) -> Result<bool> {
+fn put_run(key: &Key, mut run: SourceRun, places: &Places, sink: &mut Sink<'_>, report: &mut Report) -> Result<bool> {
     let id = run.id;
     let snapshot = sink.store().view()?;
     let state = snapshot.run(id)?;

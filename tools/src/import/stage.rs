@@ -67,11 +67,7 @@ const TABLES: &[(&str, &str, &str)] = &[
          dataset_name TEXT, dataset_digest TEXT",
         "",
     ),
-    (
-        "registered_models",
-        "name TEXT, creation_time INTEGER, last_updated_time INTEGER, description TEXT",
-        "name",
-    ),
+    ("registered_models", "name TEXT, creation_time INTEGER, last_updated_time INTEGER, description TEXT", "name"),
     ("registered_model_tags", "name TEXT, key TEXT, value TEXT", "name, key"),
     ("registered_model_aliases", "name TEXT, alias TEXT, version INTEGER", "name, alias"),
     (

@@ -25,11 +25,10 @@ use runlode::LocalStore;
 pub use self::report::{Comparison, Counts, Difference};
 pub use self::view::Kind;
 
-use self::points::Holds;
 use self::report::Tally;
 use self::store::StoreView;
 use self::tables::TablesView;
-use self::view::{Points, Record, Records, Row, Run, Runs, View};
+use self::view::{Holds, Points, Record, Records, Row, Run, Runs, View};
 use super::{Opened, Progress};
 use crate::error::Result;
 
@@ -63,7 +62,7 @@ pub fn compare(a: &Side, b: &Side, names: [&str; 2], progress: &mut dyn FnMut(Pr
     let (a, b) = (view(a)?, view(b)?);
     let mut tally = Tally::default();
     entities(&a.entities()?, &b.entities()?, &mut tally);
-    let holds = Holds { a: a.keeps_all_points(), b: b.keeps_all_points() };
+    let holds = [a.holds(), b.holds()];
     let mut merge = Merge { a: &*a, b: &*b, holds, tally: &mut tally, done: 0, progress };
     a.runs(&mut |left| b.runs(&mut |right| merge.runs(left, right)))?;
     Ok(tally.finish(names.map(str::to_owned)))
@@ -136,7 +135,7 @@ fn facts(a: &Record, b: &Record, tally: &mut Tally) {
 struct Merge<'m> {
     a: &'m dyn View,
     b: &'m dyn View,
-    holds: Holds,
+    holds: [Holds; 2],
     tally: &'m mut Tally,
     done: u64,
     progress: &'m mut dyn FnMut(Progress),
@@ -182,9 +181,7 @@ impl Merge<'_> {
         }
         let Some(id) = left.or(right).map(|run| run.id.to_string()) else { return Ok(()) };
         let (a, b, tally) = (self.a, self.b, &mut *self.tally);
-        points_of(a, left, &mut |one| {
-            points_of(b, right, &mut |two| points::compare(&id, one, two, holds, tally))
-        })
+        points_of(a, left, &mut |one| points_of(b, right, &mut |two| points::compare(&id, one, two, holds, tally)))
     }
 }
 

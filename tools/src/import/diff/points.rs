@@ -7,15 +7,8 @@
 use std::cmp::Ordering;
 
 use super::report::Tally;
-use super::view::{Kind, Points, Row};
+use super::view::{Holds, Kind, Points, Row};
 use crate::error::Result;
-
-/// What both sides can hold.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Holds {
-    pub(super) a: bool,
-    pub(super) b: bool,
-}
 
 /// Points of one key, time and step.
 #[derive(Debug, Default)]
@@ -73,7 +66,7 @@ pub(super) fn compare(
     run: &str,
     a: &mut dyn Points,
     b: &mut dyn Points,
-    holds: Holds,
+    holds: [Holds; 2],
     tally: &mut Tally,
 ) -> Result<()> {
     let (mut a, mut b) = (Ahead::new(a), Ahead::new(b));
@@ -115,7 +108,7 @@ fn squeezed(value: f64) -> f64 {
     if value.is_infinite() { f64::MAX.copysign(value) } else { value + 0.0 }
 }
 
-fn groups(run: &str, a: &Group, b: &Group, holds: Holds, tally: &mut Tally) {
+fn groups(run: &str, a: &Group, b: &Group, [holds_a, holds_b]: [Holds; 2], tally: &mut Tally) {
     let unreadable = a.unreadable + b.unreadable;
     if unreadable > 0 {
         let text = format!("rows of metric {} of run {run} that are no points", a.key);
@@ -133,7 +126,7 @@ fn groups(run: &str, a: &Group, b: &Group, holds: Holds, tally: &mut Tally) {
     let (mut left, mut right) = (a.values.clone(), b.values.clone());
     take_pairs(&mut left, &mut right, |one, two| bits(one) == bits(two), |_, _| tally.equal(Kind::Points, 1));
     let alike = |one: f64, two: f64| {
-        (!holds.b && bits(squeezed(one)) == bits(two)) || (!holds.a && bits(one) == bits(squeezed(two)))
+        (!holds_b.values && bits(squeezed(one)) == bits(two)) || (!holds_a.values && bits(one) == bits(squeezed(two)))
     };
     take_pairs(&mut left, &mut right, alike, |one, two| {
         tally.impossible(Kind::Points, 1, &label, &one.to_string(), &two.to_string());
@@ -148,11 +141,16 @@ fn groups(run: &str, a: &Group, b: &Group, holds: Holds, tally: &mut Tally) {
             kept
         });
     };
-    twice(&mut left, &b.values, holds.b);
-    twice(&mut right, &a.values, holds.a);
-    take_pairs(&mut left, &mut right, |_, _| true, |one, two| {
-        tally.different(Kind::Points, 1, &label, &one.to_string(), &two.to_string());
-    });
+    twice(&mut left, &b.values, holds_b.repeats);
+    twice(&mut right, &a.values, holds_a.repeats);
+    take_pairs(
+        &mut left,
+        &mut right,
+        |_, _| true,
+        |one, two| {
+            tally.different(Kind::Points, 1, &label, &one.to_string(), &two.to_string());
+        },
+    );
     left.iter().for_each(|value| tally.only_a(Kind::Points, 1, &label, &value.to_string()));
     right.iter().for_each(|value| tally.only_b(Kind::Points, 1, &label, &value.to_string()));
 }
@@ -197,13 +195,14 @@ mod tests {
         List(points.iter().map(row).collect::<Vec<_>>().into_iter())
     }
 
-    fn counts(a: &[(&str, i64, f64)], b: &[(&str, i64, f64)], holds: Holds) -> Counts {
+    fn counts(a: &[(&str, i64, f64)], b: &[(&str, i64, f64)], holds: [bool; 2]) -> Counts {
         let mut tally = Tally::default();
+        let holds = holds.map(|all| Holds { values: all, repeats: all });
         compare("r", &mut list(a), &mut list(b), holds, &mut tally).unwrap();
         tally.counts.get(&Kind::Points).copied().unwrap_or_default()
     }
 
-    const ALL: Holds = Holds { a: true, b: true };
+    const ALL: [bool; 2] = [true, true];
 
     #[test]
     fn equal_and_different_points_are_counted() {
@@ -217,12 +216,12 @@ mod tests {
     fn what_a_database_cannot_hold_is_told_apart() {
         let a = [("k", 1, f64::INFINITY), ("k", 2, -0.0), ("k", 3, 2.0), ("k", 3, 2.0)];
         let b = [("k", 1, f64::MAX), ("k", 2, 0.0), ("k", 3, 2.0)];
-        let sql = counts(&a, &b, Holds { a: true, b: false });
+        let sql = counts(&a, &b, [true, false]);
         assert_eq!(sql, Counts { equal: 1, cannot_be_equal: 3, ..Counts::default() });
         let two_stores = counts(&a, &b, ALL);
         assert_eq!(two_stores, Counts { equal: 1, different: 2, only_a: 1, ..Counts::default() });
         // It is the other side that cannot hold them.
-        let wrong_way = counts(&a, &b, Holds { a: false, b: true });
+        let wrong_way = counts(&a, &b, [false, true]);
         assert_eq!(wrong_way, two_stores);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use runlode::engine::Snapshot;
 use runlode::{HistoryQuery, IMPORT_TAG, Lifecycle, RunId};
 
-use super::view::{Kind, Points, Record, Records, Row, Run, Runs, View, lasting, lifecycle};
+use super::view::{Holds, Kind, Points, Record, Records, Row, Run, Runs, View, lasting, lifecycle};
 use crate::error::Result;
 
 /// Points read at once.
@@ -49,8 +49,8 @@ fn tags(tags: &[(String, String)]) -> Vec<(String, String)> {
 }
 
 impl View for StoreView {
-    fn keeps_all_points(&self) -> bool {
-        true
+    fn holds(&self) -> Holds {
+        Holds { values: true, repeats: false }
     }
 
     fn entities(&self) -> Result<Records> {

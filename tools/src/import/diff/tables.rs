@@ -3,15 +3,15 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Rows as SqlRows};
 use runlode::{Point, Stage, TimestampMs, VersionStatus};
+use rusqlite::{Connection, Rows as SqlRows};
 use tempfile::TempDir;
 
 use super::super::decode::{self, integer, integer_of, number_of, text, text_or_empty, value};
 use super::super::report::Report;
 use super::super::runs::{RunReader, RunTables, SourceRun};
 use super::super::source::{Source, read_failed};
-use super::view::{Kind, Points, Record, Records, Row, Run, Runs, View, lasting, lifecycle};
+use super::view::{Holds, Kind, Points, Record, Records, Row, Run, Runs, View, lasting, lifecycle};
 use crate::error::{Error, Result};
 
 /// A source, open.
@@ -33,12 +33,8 @@ const COLUMNS: &str = "key, timestamp, step, value, is_nan";
 
 impl<'s> TablesView<'s> {
     pub(super) fn new(source: &'s Source, workspace: &str) -> Result<Self> {
-        let mut view = Self {
-            source,
-            workspace: workspace.to_owned(),
-            experiments: BTreeMap::new(),
-            scratch: RefCell::new(None),
-        };
+        let mut view =
+            Self { source, workspace: workspace.to_owned(), experiments: BTreeMap::new(), scratch: RefCell::new(None) };
         let mut names = BTreeMap::new();
         view.each("experiments", &["experiment_id", "name"], |row| {
             if let Some(id) = integer(row, 0)? {
@@ -248,8 +244,9 @@ impl<'s> TablesView<'s> {
 }
 
 impl View for TablesView<'_> {
-    fn keeps_all_points(&self) -> bool {
-        self.source.keeps_all_points()
+    fn holds(&self) -> Holds {
+        let all = self.source.keeps_all_points();
+        Holds { values: all, repeats: all }
     }
 
     fn entities(&self) -> Result<Records> {

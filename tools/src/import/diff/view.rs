@@ -105,6 +105,15 @@ impl Record {
     }
 }
 
+/// What a side can hold of points.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holds {
+    /// Infinities and the sign of zero.
+    pub(super) values: bool,
+    /// Equal points that were logged twice.
+    pub(super) repeats: bool,
+}
+
 /// Entities by their keys, which are the same on both sides.
 pub(super) type Records = BTreeMap<String, Record>;
 
@@ -136,8 +145,8 @@ pub(super) trait Points {
 
 /// One side of a comparison. Streams are handed to a function, as they borrow from statements of their own.
 pub(super) trait View {
-    /// Whether it can hold infinities, the sign of zero and equal points.
-    fn keeps_all_points(&self) -> bool;
+    /// What it can hold of points.
+    fn holds(&self) -> Holds;
     /// Everything but runs, which are few.
     fn entities(&self) -> Result<Records>;
     fn runs(&self, with: &mut dyn FnMut(&mut dyn Runs) -> Result<()>) -> Result<()>;

@@ -64,12 +64,7 @@ pub(super) fn of_model(
 }
 
 /// Calls `each` with every line; `false` means that the line makes no sense.
-fn read(
-    dir: &Dir,
-    folder: &str,
-    found: &mut Report,
-    each: &mut dyn FnMut(&str, &str) -> Result<bool>,
-) -> Result<()> {
+fn read(dir: &Dir, folder: &str, found: &mut Report, each: &mut dyn FnMut(&str, &str) -> Result<bool>) -> Result<()> {
     for key in dir.keys(folder, found)? {
         let name = format!("{folder}/{key}");
         let Some(file) = dir.file(&name)? else { continue };

@@ -134,3 +134,51 @@ fn reason(status: StatusCode, text: &str) -> String {
         _ => format!("{status} {short}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server that gives these answers, one to each connection. Returns its address, and what it was asked.
+    fn serve(answers: Vec<&'static str>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                asked.push(lines.next().unwrap().unwrap());
+                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                let (status, text) = answer.split_once('|').unwrap();
+                let bytes = text.len();
+                let head =
+                    format!("HTTP/1.1 {status}\r\nRetry-After: 0\r\nConnection: close\r\nContent-Length: {bytes}");
+                write!(stream, "{head}\r\n\r\n{text}").unwrap();
+            }
+            asked
+        });
+        (url, asked)
+    }
+
+    #[test]
+    fn refusals_that_pass_are_tried_again() {
+        let (url, asked) = serve(vec!["503 Busy|", "429 Slow|{}", "200 OK|{\"a\": 1}"]);
+        let answer: Value = Client::new(&url).unwrap().get("x", &[("key", "a b/c")]).unwrap();
+        assert_eq!(answer["a"], 1);
+        let asked = asked.join().unwrap();
+        assert!(asked.len() == 3 && asked[2].starts_with("GET /api/2.0/mlflow/x?key=a%20b"), "{asked:?}");
+    }
+
+    #[test]
+    fn other_refusals_are_told_at_once() {
+        let (url, asked) = serve(vec!["401 Unauthorized|no"]);
+        let error = Client::new(&url).unwrap().get::<Value>("x", &[]).unwrap_err().to_string();
+        assert!(error.contains("MLFLOW_TRACKING_USERNAME"), "{error}");
+        assert_eq!(asked.join().unwrap().len(), 1);
+        assert!(Client::new("https://tracking").is_err());
+    }
+}

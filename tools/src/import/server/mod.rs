@@ -329,8 +329,7 @@ fn registered_model(client: &Client, stage: &Stage, model: &RegisteredModel) -> 
     let filter = format!("name = {quote}{name}{quote}");
     let mut token = String::new();
     loop {
-        let query =
-            [("filter", filter.as_str()), ("max_results", &PAGE.to_string()), ("page_token", token.as_str())];
+        let query = [("filter", filter.as_str()), ("max_results", &PAGE.to_string()), ("page_token", token.as_str())];
         let page: ModelVersions = client.get("model-versions/search", &query)?;
         for version in page.model_versions {
             let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());

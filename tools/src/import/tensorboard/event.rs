@@ -23,7 +23,12 @@ pub(super) struct Event<'b> {
 #[derive(Debug, PartialEq)]
 pub(super) enum Value<'b> {
     Scalar(f64),
-    Histogram { min: f64, max: f64, mean: Option<f64>, count: f64 },
+    Histogram {
+        min: f64,
+        max: f64,
+        mean: Option<f64>,
+        count: f64,
+    },
     Text(Vec<&'b [u8]>),
     /// Encoded images, usually PNG.
     Images(Vec<&'b [u8]>),

@@ -28,13 +28,14 @@ use rusqlite::types::Null;
 use self::event::{Event, Tags, Value};
 use self::record::{End, Records};
 use self::scan::Scan;
+use super::decode::plain_key;
 use super::key::Key;
 use super::report::Report;
 use super::source::{EachPoint, Nature, RunPoint, RunPoints, Source};
 use super::stage::Stage;
 use super::{ImportOptions, Progress};
 use crate::error::{Error, Result};
-use runlode::{Point, TimestampMs};
+use runlode::{Point, TAG_RUN_NAME, TimestampMs};
 
 const NATURE: Nature = Nature { kind: "TensorBoard's event files", keeps_all_points: true };
 /// Folders within folders.
@@ -92,19 +93,9 @@ pub(super) fn stage(
         let place = if place.is_dir() { place.display().to_string() } else { String::new() };
         stage.put(
             "runs",
-            &[
-                &id,
-                &name,
-                &"",
-                &facts.status,
-                &facts.start_ms,
-                &facts.end_ms,
-                &"active",
-                &place,
-                &number,
-                &Null,
-            ],
+            &[&id, &name, &"", &facts.status, &facts.start_ms, &facts.end_ms, &"active", &place, &number, &Null],
         )?;
+        stage.put("tags", &[&id, &TAG_RUN_NAME, &name])?;
         for (key, value) in &facts.params {
             stage.put("params", &[&id, key, value])?;
         }
@@ -239,7 +230,7 @@ struct Keys(HashMap<String, String>);
 impl Keys {
     fn get(&mut self, tag: &str, found: &mut Report) -> &str {
         if !self.0.contains_key(tag) {
-            let key = plain(tag);
+            let key = plain_key(tag);
             if key != tag {
                 found.note(format!("tag `{tag}` is metric `{key}`: other characters are not allowed in keys"));
             }
@@ -249,23 +240,13 @@ impl Keys {
     }
 }
 
-/// A tag as a key.
-pub(super) fn plain(tag: &str) -> String {
-    let allowed = |char: char| char.is_alphanumeric() || "_-./: ".contains(char);
-    let key: String = tag.chars().map(|char| if allowed(char) { char } else { '_' }).collect();
-    let parts: Vec<&str> = key.split('/').filter(|part| !part.is_empty()).collect();
-    let parts: Vec<&str> = parts.into_iter().map(|part| if part.trim_matches('.').is_empty() { "_" } else { part }).collect();
-    if parts.is_empty() { "_".to_owned() } else { parts.join("/") }
-}
-
 /// Tells how a file ends, if not after a whole record.
 fn tell_end(path: &Path, records: &Records, found: &mut Report) {
     let (offset, path) = (records.offset, path.display());
     match records.end {
         Some(End::Cut) => {
-            found.problem(format!(
-                "{path} ends within a record, at byte {offset}: it is still written, or was cut off"
-            ));
+            found
+                .problem(format!("{path} ends within a record, at byte {offset}: it is still written, or was cut off"));
             found.skip("event files that end within a record", 1);
         }
         Some(End::Damaged) => {

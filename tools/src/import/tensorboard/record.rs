@@ -46,8 +46,7 @@ pub(super) struct Records<R = File> {
 
 impl Records {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file =
-            File::open(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+        let file = File::open(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
         Ok(Self::new(file, path))
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::super::decode::plain_key;
 use super::super::report::Report;
 use super::event::{Event, Tags, Value};
 use super::record::Records;
-use super::{plain, tell_end};
+use super::tell_end;
 use crate::error::{Error, Result};
 
 /// Longest text that becomes a tag; MLflow's stores take a few more bytes.
@@ -112,14 +113,14 @@ impl Scan {
             end_ms: self.end_ms,
             status: self.status,
             params: self.params.clone(),
-            tags: short.map(|(tag, text)| (format!("text/{}", plain(tag)), text.clone())).collect(),
+            tags: short.map(|(tag, text)| (format!("text/{}", plain_key(tag)), text.clone())).collect(),
         }
     }
 }
 
 /// Writes an artifact as `KIND/TAG/STEP.ENDING`, further ones of one value as `STEP-1.ENDING` and so on.
 fn write(artifacts: &Path, folder: &str, tag: &str, step: i64, at: usize, ending: &str, bytes: &[u8]) -> Result<()> {
-    let folder = artifacts.join(folder).join(plain(tag));
+    let folder = artifacts.join(folder).join(plain_key(tag));
     let number = if at == 0 { String::new() } else { format!("-{at}") };
     let path = folder.join(format!("{step}{number}.{ending}"));
     fs::create_dir_all(&folder)
