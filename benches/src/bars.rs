@@ -305,9 +305,13 @@ pub const GROUPS: &[Group] = &[
         bars: &[
             bar("export.parquet", "40 M sealed points of 20 runs to Parquet, two encoders", "Mpts/s", AtLeast(20.0)),
             bar("export.parquet_size", "bytes of the tables against the compacted store", "x", AtMost(1.3)),
+        ],
+    },
+    Group {
         name: "import",
         seconds_max: 240,
         run: group::import::run,
+        bars: &[
             bar(
                 "import.sqlite",
                 "import of an MLflow SQLite database of 1,000 runs and 5 M points",
