@@ -43,6 +43,10 @@ def main():
 
 def same(what, wanted, found):
     if wanted != found:
+        if isinstance(wanted, list) and isinstance(found, list):
+            # The first that differs says more.
+            pairs = [pair for pair in zip(wanted, found) if pair[0] != pair[1]]
+            wanted, found = pairs[0] if pairs else (len(wanted), len(found))
         raise SystemExit(f"{what} differ:\n  expected {str(wanted)[:2000]}\n  found    {str(found)[:2000]}")
 
 
@@ -50,10 +54,15 @@ def same(what, wanted, found):
 
 
 def schema(path):
-    """The tables, indexes and triggers of a database, and its schema version; white space does not count."""
+    """The tables, indexes and triggers of a database, and its schema version.
+
+    White space does not count, nor does the order of `IN (...)`: MLflow writes that of a Python set, which changes from
+    process to process.
+    """
 
     def normal(sql):
-        return re.sub(r"\s*([(),])\s*", r"\1", re.sub(r"\s+", " ", sql or "")).strip()
+        sql = re.sub(r"\s*([(),])\s*", r"\1", re.sub(r"\s+", " ", sql or "")).strip()
+        return re.sub(r" IN\(([^()]*)\)", lambda found: f" IN({','.join(sorted(found[1].split(',')))})", sql)
 
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
         rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name <> 'runlode_export'")

@@ -221,12 +221,12 @@ const TOOLS: Crate = Crate {
 const EXPORT: Crate = Crate {
     src: "../tools/export/src",
     levels: &[
-        &["error.rs", "progress.rs", "report.rs", "parquet/columns.rs", "parquet/repeats.rs"],
+        &["error.rs", "progress.rs", "report.rs", "tags.rs", "parquet/columns.rs", "parquet/repeats.rs"],
         &["manifest.rs", "moment.rs", "target.rs", "tensorboard/message.rs", "tensorboard/record.rs"],
         &["folder.rs", "history.rs", "select.rs", "series.rs"],
         &["parquet/entities.rs", "parquet/events.rs", "parquet/file.rs", "parquet/group.rs", "parquet/registry.rs"],
         &["parquet/encode.rs", "sqlite/database.rs", "sqlite/points.rs"],
-        &["parquet/points.rs"],
+        &["parquet/points.rs", "sqlite/registry.rs"],
         &["parquet/mod.rs", "sqlite/mod.rs", "tensorboard/mod.rs"],
         &["lib.rs"],
     ],

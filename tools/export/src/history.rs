@@ -9,6 +9,9 @@ use runlode::{EntityKey, Event, EventRecord};
 
 use crate::error::Result;
 use crate::moment::Moment;
+use crate::report::Report;
+
+const HISTORY: &str = "earlier values (of tags, names, stages, aliases, ...), with who changed them and when";
 
 /// An event of an entity.
 #[derive(Debug)]
@@ -25,9 +28,17 @@ pub(crate) fn of(moment: &Moment, entity: &EntityKey) -> Result<Vec<Happened>> {
     Ok(all.filter(|happened| is_owner(entity, &happened.record.event)).collect())
 }
 
-/// How many values these events replaced or removed.
-pub(crate) fn replaced(events: &[Happened]) -> u64 {
-    events.iter().flat_map(|event| &event.change.fields).filter(|field| field.from.is_some()).count() as u64
+/// Notes, for a target without history, how many values of an entity were replaced or removed.
+pub(crate) fn lose(
+    moment: &Moment,
+    entity: &EntityKey,
+    report: &mut Report,
+    example: impl FnOnce() -> String,
+) -> Result<()> {
+    let events = of(moment, entity)?;
+    let replaced = events.iter().flat_map(|event| &event.change.fields).filter(|field| field.from.is_some()).count();
+    report.lose_many(HISTORY, replaced as u64, example);
+    Ok(())
 }
 
 /// Whether an event is about this entity, not one that it touches by the way.

@@ -30,7 +30,7 @@
 //! parquet/  sqlite/  tensorboard/      a target each; none imports another one
 //! folder  history  select  series      where files grow; what of the store is read, in which order
 //! manifest  moment  target             how far an export is; the store at a position; where to
-//! error  progress  report              ground
+//! error  progress  report  tags        ground
 //! ```
 
 mod error;
@@ -44,6 +44,7 @@ mod report;
 mod select;
 mod series;
 mod sqlite;
+mod tags;
 mod target;
 mod tensorboard;
 

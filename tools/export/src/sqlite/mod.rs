@@ -7,9 +7,10 @@
 
 mod database;
 mod points;
+mod registry;
 
 use runlode::engine::entity::{LoggedModelState, RunState};
-use runlode::{EntityKey, ExperimentId, Lifecycle, RegisteredModelId, RunId, VersionStatus};
+use runlode::{EntityKey, ExperimentId, Lifecycle, RunId};
 use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 
@@ -23,6 +24,7 @@ use crate::progress::Progress;
 use crate::report::Report;
 use crate::select::Selected;
 use crate::series::{Blocks, rewinds};
+use crate::tags;
 
 /// Rows after which a transaction ends, at the end of a run.
 const COMMIT_ROWS: u64 = 200_000;
@@ -31,8 +33,6 @@ const VALUE_CHARS_MAX: usize = 8_000;
 
 const LONG_PARAMS: &str = "params over 8,000 characters: kept, though MLflow would refuse or cut them";
 const LONG_TAGS: &str = "tags over 8,000 characters: kept, though MLflow would refuse or cut them";
-const HISTORY: &str = "earlier values (of tags, names, stages, aliases, ...), with who changed them and when";
-const DELETED_MODELS: &str = "registered models that are deleted";
 const OUTPUTS: &str = "models that a run logged again: kept at the first step";
 
 /// Writes all tables that are not done yet.
@@ -50,7 +50,7 @@ pub(crate) fn write(
         ("experiments", experiments),
         ("logged_models", logged_models),
         ("runs", runs),
-        ("registry", registry),
+        ("registry", registry::write),
         ("indexes", |_, _, database, progress| {
             progress.at("indexes", 0, 0);
             database.make_indexes()
@@ -70,11 +70,6 @@ fn lifecycle_text(lifecycle: Lifecycle) -> &'static str {
     if lifecycle == Lifecycle::Active { "active" } else { "deleted" }
 }
 
-/// Tags without those that only say where an entity came from: MLflow's clients do not see them.
-fn own(tags: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
-    tags.iter().filter(|(key, _)| !runlode::is_origin_tag(key))
-}
-
 /// An id that depends on these texts alone, so that an export run again makes the same one.
 fn uuid(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
@@ -83,13 +78,6 @@ fn uuid(parts: &[&str]) -> String {
         hash.update(part);
     }
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Counts the values of an entity that were replaced.
-fn count_history(moment: &Moment, key: &EntityKey, name: &str, report: &mut Report) -> Result<()> {
-    let replaced = history::replaced(&history::of(moment, key)?);
-    report.lose_many(HISTORY, replaced, || name.to_owned());
-    Ok(())
 }
 
 fn experiments(moment: &Moment, selected: &Selected, database: &mut Database, _: &mut Progress<'_>) -> Result<()> {
@@ -114,7 +102,7 @@ fn experiments(moment: &Moment, selected: &Selected, database: &mut Database, _:
             )?;
             let mut tag = connection
                 .prepare_cached("INSERT INTO experiment_tags(key, value, experiment_id) VALUES (?1,?2,?3)")?;
-            for (key, value) in own(&state.tags) {
+            for (key, value) in tags::own(&state.tags) {
                 tag.execute(params![key, value, id.0.cast_signed()])?;
             }
         }
@@ -122,7 +110,7 @@ fn experiments(moment: &Moment, selected: &Selected, database: &mut Database, _:
     };
     insert(database.connection()).map_err(|error| database.failed(error))?;
     for (id, state) in &selected.experiments {
-        count_history(moment, &EntityKey::Experiment(*id), &state.name, &mut database.manifest.report)?;
+        history::lose(moment, &EntityKey::Experiment(*id), &mut database.manifest.report, || state.name.clone())?;
     }
     database.manifest.report.written.experiments = selected.experiments.len() as u64;
     Ok(())
@@ -145,7 +133,7 @@ fn runs(moment: &Moment, selected: &Selected, database: &mut Database, progress:
         let connection = database.connection();
         insert_run(moment, selected, (*run, &id), &state, lifecycle, connection, &mut report).map_err(failed)?;
         insert_inputs(moment, *experiment, &id, &state, connection, &mut report, &failed)?;
-        count_history(moment, &EntityKey::Run(*run), &format!("run {id}"), &mut report)?;
+        history::lose(moment, &EntityKey::Run(*run), &mut report, || format!("run {id}"))?;
         let rewinds = rewinds(moment, &state.rewinds);
         let models = &selected.logged_models;
         let points = RunPoints { moment, run: *run, experiment: *experiment, rewinds: &rewinds, models };
@@ -297,7 +285,7 @@ fn logged_models(moment: &Moment, selected: &Selected, database: &mut Database, 
             let row = ModelPoint::shared(&model, state.experiment.0.cast_signed(), &run, point);
             row.insert(database.connection(), &mut report).map_err(|error| database.failed(error))?;
         }
-        count_history(moment, &EntityKey::LoggedModel(*id), &model, &mut report)?;
+        history::lose(moment, &EntityKey::LoggedModel(*id), &mut report, || model.clone())?;
         report.written.logged_models += 1;
         database.manifest.report = report;
     }
@@ -339,114 +327,6 @@ fn insert_logged_model(
         for (key, value) in pairs {
             insert.execute(params![model, experiment, key, value])?;
         }
-    }
-    Ok(())
-}
-
-fn registry(moment: &Moment, selected: &Selected, database: &mut Database, _: &mut Progress<'_>) -> Result<()> {
-    for (id, state) in &selected.registered_models {
-        if state.deleted {
-            database.manifest.report.lose(DELETED_MODELS, || state.name.clone());
-            continue;
-        }
-        let insert = |connection: &Connection| -> rusqlite::Result<()> {
-            connection.execute(
-                "INSERT INTO registered_models(name, creation_time, last_updated_time, description, workspace) \
-                 VALUES (?1,?2,?3,?4,'default')",
-                params![state.name, state.creation_time_ms, state.last_updated_time_ms, state.description],
-            )?;
-            for (key, value) in own(&state.tags) {
-                connection.execute(
-                    "INSERT INTO registered_model_tags(key, value, name, workspace) VALUES (?1,?2,?3,'default')",
-                    [key, value, &state.name],
-                )?;
-            }
-            for (alias, version) in &state.aliases {
-                connection.execute(
-                    "INSERT INTO registered_model_aliases(alias, version, name, workspace) VALUES (?1,?2,?3,'default')",
-                    params![alias, version, state.name],
-                )?;
-            }
-            Ok(())
-        };
-        insert(database.connection()).map_err(|error| database.failed(error))?;
-        for number in 1..=state.version_last {
-            insert_version(moment, *id, &state.name, number, database)?;
-        }
-        let report = &mut database.manifest.report;
-        report.written.registered_models += 1;
-        report.written.aliases += state.aliases.len() as u64;
-        count_history(moment, &EntityKey::RegisteredModel(*id), &state.name, report)?;
-    }
-    Ok(())
-}
-
-/// A version; a deleted one is the row that keeps its number used.
-fn insert_version(
-    moment: &Moment,
-    model: RegisteredModelId,
-    name: &str,
-    number: u32,
-    database: &mut Database,
-) -> Result<()> {
-    let Some(state) = moment.version(model, number)? else { return Ok(()) };
-    let row = |connection: &Connection| -> rusqlite::Result<()> {
-        let mut insert = connection.prepare_cached(
-            "INSERT INTO model_versions(name, version, creation_time, last_updated_time, description, user_id, \
-             current_stage, source, run_id, status, status_message, run_link, storage_location, workspace) \
-             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,'default')",
-        )?;
-        let status = match state.status {
-            VersionStatus::PendingRegistration => "PENDING_REGISTRATION",
-            VersionStatus::FailedRegistration => "FAILED_REGISTRATION",
-            VersionStatus::Ready => "READY",
-        };
-        let times = (state.creation_time_ms, state.last_updated_time_ms);
-        let nothing = None::<&str>;
-        if state.deleted {
-            insert.execute(params![
-                name,
-                number,
-                times.0,
-                times.1,
-                nothing,
-                nothing,
-                "Deleted_Internal",
-                "REDACTED-SOURCE-PATH",
-                "REDACTED-RUN-ID",
-                status,
-                nothing,
-                "REDACTED-RUN-LINK",
-                nothing
-            ])?;
-            return Ok(());
-        }
-        insert.execute(params![
-            name,
-            number,
-            times.0,
-            times.1,
-            state.description,
-            state.user_id,
-            <&str>::from(state.stage),
-            moment.place(&state.source),
-            state.run_id,
-            status,
-            state.status_message,
-            state.run_link,
-            state.storage_location.as_deref().map(|location| moment.place(location))
-        ])?;
-        let mut tag = connection.prepare_cached(
-            "INSERT INTO model_version_tags(key, value, name, version, workspace) VALUES (?1,?2,?3,?4,'default')",
-        )?;
-        for (key, value) in &state.tags {
-            tag.execute(params![key, value, name, number])?;
-        }
-        Ok(())
-    };
-    row(database.connection()).map_err(|error| database.failed(error))?;
-    if !state.deleted {
-        database.manifest.report.written.model_versions += 1;
     }
     Ok(())
 }

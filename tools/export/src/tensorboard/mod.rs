@@ -29,6 +29,7 @@ use crate::progress::Progress;
 use crate::report::Report;
 use crate::select::Selected;
 use crate::series::{Blocks, Wanted, rewinds};
+use crate::tags;
 
 /// How often the manifest is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
@@ -45,7 +46,6 @@ const DATASETS: &str = "data sets that runs read";
 const MODELS: &str = "logged models";
 const REGISTRY: &str = "registered models";
 const TAGS_OF_EXPERIMENTS: &str = "tags of experiments";
-const HISTORY: &str = "earlier values (of tags, names, ...), with who changed them and when";
 const LINKS: &str = "logged models and data sets that points name";
 const KILLED: &str = "runs that were killed or scheduled: shown as failed or running";
 const DELETED: &str = "runs that are deleted: left out";
@@ -60,10 +60,9 @@ pub(crate) fn write(
     if !folder.manifest.is_done("others") {
         let report = &mut folder.manifest.report;
         for (id, state) in &selected.experiments {
-            let tags = state.tags.iter().filter(|(key, _)| !runlode::is_origin_tag(key)).count();
+            let tags = tags::own(&state.tags).count();
             report.lose_many(TAGS_OF_EXPERIMENTS, tags as u64, || state.name.clone());
-            let replaced = history::replaced(&history::of(moment, &EntityKey::Experiment(*id))?);
-            report.lose_many(HISTORY, replaced, || state.name.clone());
+            history::lose(moment, &EntityKey::Experiment(*id), report, || state.name.clone())?;
         }
         report.written.experiments = selected.experiments.len() as u64;
         let first = || selected.logged_models.first().map(ToString::to_string).unwrap_or_default();
@@ -168,9 +167,7 @@ impl RunWriter<'_> {
         if matches!(state.status, RunStatus::Killed | RunStatus::Scheduled) {
             report.lose(KILLED, named);
         }
-        let replaced = history::replaced(&history::of(self.moment, &EntityKey::Run(run))?);
-        report.lose_many(HISTORY, replaced, named);
-        Ok(())
+        history::lose(self.moment, &EntityKey::Run(run), report, named)
     }
 }
 
