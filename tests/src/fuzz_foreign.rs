@@ -19,7 +19,7 @@ fn same_twice(source: &ImportSource) {
     let (one, two) = (open(source), open(source));
     assert_eq!(one.is_some(), two.is_some());
     let (Some(one), Some(two)) = (one, two) else { return };
-    let side = |opened| Side::Source(opened, "default".to_owned());
+    let side = |opened| Side::Source(Box::new(opened), "default".to_owned());
     let found = compare(&side(one), &side(two), ["one", "two"], &mut |_| {}).unwrap();
     assert!(found.equal, "{:?}", found.differences);
 }

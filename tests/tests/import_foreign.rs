@@ -34,7 +34,7 @@ fn import(source: &str, store: &LocalStore) -> Report {
 
 fn difference(source: &str, store: &LocalStore) -> Comparison {
     let opened = ImportSource::parse(source).unwrap().open(&ImportOptions::default(), &mut |_| {}).unwrap();
-    let source = Side::Source(opened, "default".to_owned());
+    let source = Side::Source(Box::new(opened), "default".to_owned());
     compare(&source, &Side::Store(store.clone()), ["source", "store"], &mut |_| {}).unwrap()
 }
 
@@ -605,4 +605,45 @@ fn a_postgresql_database_of_mlflow_is_imported_whole() {
     assert!(report.infinities > 0, "{report:#?}");
     let found = difference(&source, &restored);
     assert!(found.equal && found.counts[&Kind::Points].cannot_be_equal == report.infinities, "{found:#?}");
+}
+
+#[test]
+fn a_project_of_trackio_is_imported() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("digits.db");
+    // The tables as trackio 0.43 makes them, with a row each as it writes them.
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let sql = r#"
+        CREATE TABLE metrics (id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, timestamp TEXT NOT NULL,
+            run_name TEXT NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL, log_id TEXT, space_id TEXT);
+        CREATE TABLE configs (id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, run_name TEXT NOT NULL,
+            config TEXT NOT NULL, created_at TEXT NOT NULL, UNIQUE(run_id));
+        CREATE TABLE system_metrics (id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL,
+            timestamp TEXT NOT NULL, run_name TEXT NOT NULL, metrics TEXT NOT NULL);
+        INSERT INTO configs (run_id, run_name, config, created_at) VALUES ('7a970171e2224a498f482ad6a4b14d29', 'first',
+            x'7b226c72223a302e312c226e6574223a7b2261223a317d2c225f557365726e616d65223a6e756c6c7d',
+            '2026-11-30T22:03:33.925186+00:00');
+        INSERT INTO metrics (run_id, timestamp, run_name, step, metrics) VALUES
+            ('7a970171e2224a498f482ad6a4b14d29', '2026-11-30T22:03:33.926384+00:00', 'first', 0,
+                '{"loss":1.0,"nested/acc":0.5,"bad":"Infinity"}'),
+            ('7a970171e2224a498f482ad6a4b14d29', '2026-11-30T22:03:34.926384+00:00', 'first', 1, '{"loss":"NaN"}');
+        INSERT INTO system_metrics (run_id, timestamp, run_name, metrics) VALUES
+            ('7a970171e2224a498f482ad6a4b14d29', '2026-11-30T22:03:34+00:00', 'first', '{"cpu":12.5}');"#;
+    connection.execute_batch(sql).unwrap();
+    let (source, store) = (path.to_str().unwrap(), store(&dir));
+    let report = import(source, &store);
+    assert!(report.complete, "{report:#?}");
+    assert_eq!((report.imported.runs, report.imported.params, report.imported.points), (1, 2, 5));
+    assert_equal(source, &store);
+    assert_eq!(import(source, &store).batches_new, 0);
+    let snapshot = store.snapshot().unwrap();
+    let id: RunId = "7a970171e2224a498f482ad6a4b14d29".parse().unwrap();
+    let of = |key: &str| snapshot.history(id, key, &HistoryQuery::default()).unwrap().columns;
+    assert_eq!((of("bad").point(0).value, of("system/cpu").point(0).value), (f64::INFINITY, 12.5));
+    assert_eq!((of("loss").point(0).time.0, of("loss").len()), (1_796_076_213_926, 2));
+
+    connection.execute("INSERT INTO metrics (run_id, timestamp, run_name, step, metrics) SELECT run_id, timestamp, run_name, 2, '{\"loss\":3,\"text\":\"x\"}' FROM metrics LIMIT 1", []).unwrap();
+    let more = import(source, &store);
+    assert!(!more.complete && more.batches_new == 1 && more.tables_left_out.len() == 1, "{more:#?}");
+    assert_equal(source, &store);
 }

@@ -47,7 +47,7 @@ fn side(text: &str, options: &ImportOptions, bar: &Bar, output: &mut Output) -> 
     }
     let source = ImportSource::parse(text)?;
     let opened = source.open(options, &mut |at| bar.set(at.phase, at.done, at.total))?;
-    Ok(Side::Source(opened, options.workspace.clone()))
+    Ok(Side::Source(Box::new(opened), options.workspace.clone()))
 }
 
 fn print(found: &Comparison, output: &mut Output) -> Result<()> {

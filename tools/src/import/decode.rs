@@ -1,9 +1,12 @@
 //! Values of SQLite rows as the types they stand for. SQLite enforces no types: hand-made databases hold numbers as
 //! text, text as numbers and anything as NULL.
 
+use std::collections::BTreeMap;
+
 use runlode::{ModelId, RunId, RunStatus, Stage, VersionStatus};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
+use serde_json::Value;
 
 use super::key::Key;
 use super::source::read_failed;
@@ -107,4 +110,17 @@ pub(super) fn plain_key(tag: &str) -> String {
     let parts: Vec<&str> =
         parts.into_iter().map(|part| if part.trim_matches('.').is_empty() { "_" } else { part }).collect();
     if parts.is_empty() { "_".to_owned() } else { parts.join("/") }
+}
+
+/// Params of a JSON value: one for each leaf, nested keys joined by dots.
+pub(super) fn flatten_json(key: &str, value: &Value, params: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, value) in fields {
+                flatten_json(&format!("{key}.{}", plain_key(name)), value, params);
+            }
+        }
+        Value::String(text) => drop(params.insert(key.to_owned(), text.clone())),
+        other => drop(params.insert(key.to_owned(), other.to_string())),
+    }
 }

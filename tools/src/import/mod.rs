@@ -43,6 +43,7 @@ mod sink;
 mod source;
 mod stage;
 mod tensorboard;
+mod trackio;
 mod wandb;
 
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::report::without_login;
 use super::source::Source;
-use super::{ImportOptions, Progress, file_store, postgres, server, tensorboard, wandb};
+use super::{ImportOptions, Progress, file_store, postgres, server, tensorboard, trackio, wandb};
 use crate::error::{Error, Result};
 
 /// Where an import comes from.
@@ -19,6 +19,8 @@ pub enum ImportSource {
     TensorBoard(PathBuf),
     /// A folder with offline runs of W&B, or one `.wandb` file.
     Wandb(PathBuf),
+    /// A database of trackio: one project.
+    Trackio(PathBuf),
     /// A running MLflow server: its address.
     Server(String),
     /// An MLflow SQL store in PostgreSQL: its address.
@@ -34,12 +36,15 @@ pub struct Opened {
     pub(super) folder: Option<PathBuf>,
 }
 
+/// Makes a source of a path.
+type OfPath = fn(PathBuf) -> ImportSource;
+
 const WANTED: &str = "give sqlite:///PATH of mlflow.db, postgresql://... of such a database, http://... of an MLflow \
                       server, or a folder (mlruns, or one with TensorBoard's event files or .wandb files)";
 
 impl ImportSource {
     /// Reads a source as users write it: `sqlite:///PATH` as MLflow does (four slashes for an absolute path), or a path.
-    /// What a folder is shows its content; `mlruns:PATH`, `tensorboard:PATH` and
+    /// What a folder is shows its content; `mlruns:PATH`, `tensorboard:PATH`, `trackio:PATH` and
     /// `wandb:PATH` say it.
     ///
     /// ```
@@ -73,8 +78,12 @@ impl ImportSource {
                  database and import from its http:// address",
             ));
         }
-        let kinds: [(&str, fn(PathBuf) -> Self); 3] =
-            [("mlruns:", Self::FileStore), ("tensorboard:", Self::TensorBoard), ("wandb:", Self::Wandb)];
+        let kinds: [(&str, OfPath); 4] = [
+            ("mlruns:", Self::FileStore),
+            ("tensorboard:", Self::TensorBoard),
+            ("wandb:", Self::Wandb),
+            ("trackio:", Self::Trackio),
+        ];
         for (prefix, kind) in kinds {
             if let Some(path) = text.strip_prefix(prefix).filter(|path| !path.is_empty()) {
                 return Ok(kind(PathBuf::from(path)));
@@ -90,6 +99,9 @@ impl ImportSource {
     fn of_path(path: &Path) -> Result<Self> {
         if path.is_file() && path.extension().is_some_and(|ending| ending == "wandb") {
             return Ok(Self::Wandb(path.to_owned()));
+        }
+        if trackio::is_here(path) {
+            return Ok(Self::Trackio(path.to_owned()));
         }
         if path.is_file() {
             let is_event_file = path.file_name().is_some_and(|name| name.to_string_lossy().contains("tfevents"));
@@ -150,6 +162,10 @@ impl ImportSource {
                 // The folders of runs lie in it.
                 let folder = if path.is_file() { path.parent() } else { Some(path.as_path()) };
                 Ok(Opened { source, name: path.display().to_string(), folder: folder.map(Path::to_path_buf) })
+            }
+            Self::Trackio(path) => {
+                let source = trackio::stage(path, progress)?;
+                Ok(Opened { source, name: path.display().to_string(), folder: None })
             }
             Self::Server(url) => {
                 let source = server::stage(url, options, progress)?;

@@ -110,7 +110,9 @@ pub(super) fn import(
     };
 
     if let Some(files) = source.files() {
-        import_files(source, files, options, foreign, &mut models, sink, report, progress)?;
+        let restore_infinities = options.restore_infinities && !source.keeps_all_points();
+        let from = Files { source, files, restore_infinities, foreign };
+        from.import(&mut models, sink, report, progress)?;
         report.skip("metric rows of logged models whose run has no points", models.finish()?);
         return Ok(());
     }
@@ -147,41 +149,46 @@ pub(super) fn import(
     Ok(())
 }
 
-/// Imports the points of a source that has them in files.
-fn import_files(
-    source: &Source,
-    files: &dyn RunPoints,
-    options: &ImportOptions,
-    foreign: &Foreign,
-    models: &mut Grouped<'_>,
-    sink: &mut Sink<'_>,
-    report: &mut Report,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<()> {
-    let restore_infinities = options.restore_infinities && !source.keeps_all_points();
-    let total = source.count("runs")?;
-    let mut statement = source.prepare("SELECT run_uuid FROM runs ORDER BY run_uuid")?;
-    let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
-    let mut done = 0;
-    while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
+/// A source that has its points in files.
+struct Files<'s> {
+    source: &'s Source,
+    files: &'s dyn RunPoints,
+    restore_infinities: bool,
+    foreign: &'s Foreign,
+}
+
+impl Files<'_> {
+    fn import(
+        &self,
+        models: &mut Grouped<'_>,
+        sink: &mut Sink<'_>,
+        report: &mut Report,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
+        let total = self.source.count("runs")?;
+        let mut statement = self.source.prepare("SELECT run_uuid FROM runs ORDER BY run_uuid")?;
+        let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
+        let mut done = 0;
+        while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
+            progress(Progress { phase: "runs with points", done, total });
+            done += 1;
+            let uuid = text_or_empty(row, 0)?;
+            let mut current = Current::begin(uuid.clone(), self.foreign, models, sink)?;
+            let mut found = Report::default();
+            self.files.read(&uuid, &mut found, &mut |point| {
+                current.add_point(point, self.restore_infinities, report);
+                if current.points.len() >= POINTS_PER_BATCH {
+                    current.put(sink, report)?;
+                }
+                Ok(())
+            })?;
+            current.put(sink, report)?;
+            current.count_lost(report);
+            report.absorb(found);
+        }
         progress(Progress { phase: "runs with points", done, total });
-        done += 1;
-        let uuid = text_or_empty(row, 0)?;
-        let mut current = Current::begin(uuid.clone(), foreign, models, sink)?;
-        let mut found = Report::default();
-        files.read(&uuid, &mut found, &mut |point| {
-            current.add_point(point, restore_infinities, report);
-            if current.points.len() >= POINTS_PER_BATCH {
-                current.put(sink, report)?;
-            }
-            Ok(())
-        })?;
-        current.put(sink, report)?;
-        current.count_lost(report);
-        report.absorb(found);
+        Ok(())
     }
-    progress(Progress { phase: "runs with points", done, total });
-    Ok(())
 }
 
 impl Current {

@@ -38,7 +38,7 @@ pub enum Side {
     /// A store as it is now.
     Store(LocalStore),
     /// A source of an import, and its workspace.
-    Source(Opened, String),
+    Source(Box<Opened>, String),
 }
 
 /// Compares two sides, which are called `names`.

@@ -23,6 +23,7 @@ use serde_json::Value;
 
 use self::log::{End, Records};
 use self::record::{Item, Record, RunRecord, number};
+use super::decode::{flatten_json, plain_key};
 use super::key::Key;
 use super::report::Report;
 use super::source::{EachPoint, Nature, RunPoint, RunPoints, Source};
@@ -167,7 +168,7 @@ fn is_plain(key: &str, media: &BTreeSet<String>) -> bool {
 fn text_of_summary(stage: &Stage, run: &str, key: &str, json: &str) -> Result<()> {
     match serde_json::from_str(json) {
         Ok(Value::String(text)) if text.len() <= TAG_BYTES_MAX => {
-            stage.put("tags", &[&run, &format!("wandb.summary.{}", plain(key)), &text])
+            stage.put("tags", &[&run, &format!("wandb.summary.{}", plain_key(key)), &text])
         }
         _ => Ok(()),
     }
@@ -288,29 +289,11 @@ fn begin(run: &mut Run, record: &RunRecord<'_>) {
 fn put_config(run: &mut Run, items: &[Item<'_>]) {
     for item in items.iter().filter(|item| !item.key.starts_with("_wandb")) {
         match serde_json::from_str(item.json) {
-            Ok(value) => flatten(&plain(&item.key), &value, &mut run.params),
+            Ok(value) => flatten_json(&plain_key(&item.key), &value, &mut run.params),
             // NaN and Infinity are no JSON for everybody.
-            Err(_) => drop(run.params.insert(plain(&item.key), item.json.to_owned())),
+            Err(_) => drop(run.params.insert(plain_key(&item.key), item.json.to_owned())),
         }
     }
-}
-
-/// Params of a value: one for each leaf.
-fn flatten(key: &str, value: &Value, params: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(fields) if !fields.is_empty() => {
-            for (name, value) in fields {
-                flatten(&format!("{key}.{}", plain(name)), value, params);
-            }
-        }
-        Value::String(text) => drop(params.insert(key.to_owned(), text.clone())),
-        other => drop(params.insert(key.to_owned(), other.to_string())),
-    }
-}
-
-/// A key in the characters that MLflow allows.
-fn plain(key: &str) -> String {
-    super::decode::plain_key(key)
 }
 
 fn time_ms(items: &[Item<'_>]) -> Option<i64> {
@@ -346,14 +329,14 @@ impl RunPoints for LogPoints {
                         let media = media_keys(items.iter().map(|item| item.key.as_str()));
                         for item in items.iter().filter(|item| is_plain(&item.key, &media)) {
                             if let Some(value) = number(item.json) {
-                                put(&plain(&item.key), value, last_ms, step)?;
+                                put(&plain_key(&item.key), value, last_ms, step)?;
                             }
                         }
                     }
                     Some(Record::Stats { time_ms, items }) => {
                         for item in &items {
                             if let Some(value) = number(item.json) {
-                                put(&format!("system/{}", plain(&item.key)), value, time_ms, measured)?;
+                                put(&format!("system/{}", plain_key(&item.key)), value, time_ms, measured)?;
                             }
                         }
                         measured += 1;
@@ -363,7 +346,7 @@ impl RunPoints for LogPoints {
             }
         }
         for (key, value) in &of.summary {
-            put(&plain(key), *value, of.at.0, of.at.1)?;
+            put(&plain_key(key), *value, of.at.0, of.at.1)?;
         }
         Ok(())
     }
