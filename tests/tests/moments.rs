@@ -1,8 +1,8 @@
 //! Random moments of a random history: whatever is asked as of a moment is answered as a naive model says, which applies
 //! the same changes from the first one up to that moment.
 //!
-//! `RUNLODE_MOMENT_EVENTS` sets how many changes there are (default 4,000), `RUNLODE_MOMENTS` how many moments are looked
-//! at (default 120), `RUNLODE_MOMENT_SEED` the seed. The test prints what one entity takes; it does not judge it.
+//! `RUNLODE_MOMENT_EVENTS` sets how many changes there are (default 1,200), `RUNLODE_MOMENTS` how many moments are looked
+//! at (default 60), `RUNLODE_MOMENT_SEED` the seed. The test prints what one entity takes; it does not judge it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -305,8 +305,8 @@ fn check(past: &PastView<'_>, then: &Model, rng: &mut SimRng, search: bool, took
 
 #[test]
 fn any_moment_of_a_random_history_is_answered_as_a_replay_from_zero_does() {
-    let events = knob("RUNLODE_MOMENT_EVENTS", 4_000);
-    let moments = knob("RUNLODE_MOMENTS", 120) as usize;
+    let events = knob("RUNLODE_MOMENT_EVENTS", 1_200);
+    let moments = knob("RUNLODE_MOMENTS", 60) as usize;
     let mut rng = SimRng::new(knob("RUNLODE_MOMENT_SEED", 1));
     let runs_max = (events / 100).clamp(20, 2_000);
     let dir = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@
 //! - `node`: the store in this process, and how it is settled who holds it; `seat`: one handle in one process.
 //! - `holder` serves; `client` knows runs and has the inbox. `calls` is the table of MLflow's calls (with `hidden`
 //!   and `mlflow_calls`), `typed` that of typed ones; their values go by `wire`, `protocol` and `socket`, their
-//!   errors by `fault`; by `request` a holder knows what is asked twice, and `again` answers it.
+//!   errors by `fault`; by `request` a holder knows what is asked twice, and `again` and `typed_again` answer it.
 //! - `offline`: the store of a process that can reach no holder. `follower` reads a log as it grows, whoever holds it.
 //! - A forked child reopens the store by itself, at its first call: `per_process`.
 
@@ -45,6 +45,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod typed_again;
 mod wire;
 mod wire_native;
 mod wire_typed;

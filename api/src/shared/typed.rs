@@ -17,9 +17,9 @@ use super::caller::OWN;
 use super::fault::typed;
 use super::protocol::{ClientId, Request, answered, new_request, refused};
 use super::request::{call_of, unknown};
+use super::typed_again::Again;
 use super::wire::{Arg, Lend, Put, Take};
 use super::{Shared, raw_bytes};
-use crate::engine::event::payload::Decoded;
 use crate::engine::search::View;
 use crate::engine::{HistoryPosition, HistoryQuery};
 use crate::info::{self, ExperimentInfo, LoggedModelInfo, MetricInfo, RegisteredModelInfo, RunInfo, VersionInfo};
@@ -28,9 +28,7 @@ use crate::mlflow::entity::Tag;
 use crate::mlflow::{MetricColumns, Mlflow, Rewound};
 use crate::run::RunChange;
 use crate::{
-    AsOf, Batch, CompactOptions, CompactReport, DatasetInput, Durability, Ended, Error, Event, ExperimentId,
-    ExperimentSpec, GcOptions, GcPlan, GcReport, Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn,
-    ModelId, Promotion, RegisteredModelSpec, Result, Rollback, RunId, RunSpec, RunStatus, Stage, VersionSpec,
+    AsOf, Batch, CompactOptions, CompactReport, DatasetInput, Durability, Ended, Error, Event, ExperimentId, ExperimentSpec, GcOptions, GcPlan, GcReport, Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId, Promotion, RegisteredModelSpec, Result, Rollback, RunId, RunSpec, RunStatus, Stage, VersionSpec,
 };
 
 /// The first number of a typed call.
