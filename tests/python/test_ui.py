@@ -25,8 +25,8 @@ NOW = int(time.time() * 1000)
 
 
 # What must never run, and must be shown as it is.
-HOSTILE_KEYS = ["a/b 'c' \"d\"", "val acc", "<img src=x onerror=pwned()>"]
-HOSTILE_TAGS = ["<script>pwned()</script>", "javascript:pwned()", "\u202eright to left"]
+HOSTILE_KEYS = ["a/b c.d-e:f", "val acc"]
+HOSTILE_TAGS = ["<script>pwned()</script>", "<img src=x onerror=pwned()>", "javascript:pwned()", "\u202eright to left", "it's \"quoted\" `so`"]
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40" onload="pwned()"><script>pwned()</script><rect width="40" height="40"/></svg>'
 WAV = b"RIFF\x2c\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\x08\0\0\0\0\0\0\0\0\0\0\0"
 MLMODEL = b"""flavors:
@@ -79,8 +79,8 @@ def known(served):
         served.batch(nested, [("acc", 0.1, NOW, 0)], {"lr": "0.1"})
     for key in HOSTILE_KEYS:
         served.batch(runs[1], [(key, 0.5, NOW, 0), (key, 0.25, NOW, 1)])
-    for tag in HOSTILE_TAGS:
-        served.post("runs/set-tag", run_id=runs[1], key=tag[:10], value=tag)
+    for at, tag in enumerate(HOSTILE_TAGS):
+        served.post("runs/set-tag", run_id=runs[1], key=f"tag{at}", value=tag)
     base = f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/{runs[0]}/artifacts"
     files = {"table.csv": b'a,b\n1,"x, y"\n', "note.md": b"# Title\n\ntext", "page.html": b"<script>document.title='ran'; fetch('/api/runlode/v1/about').then(() => document.title='escaped').catch(() => 0)</script><p>shown</p>", "deep/text.json": b'{"a": [1]}', "evil.svg": SVG, "beep.wav": WAV, "empty.txt": b"", **{f"shots/step_{step}.svg": SVG for step in (1, 2, 10)}}
     for name, data in files.items():
@@ -98,7 +98,7 @@ def known(served):
     return {"e": experiment, "r": runs[0], "s": runs[1], "t": runs[2], "m": logged, "before": before}
 
 
-def v1(api, path, **fields):
+def v1(api, path, /, **fields):
     response = api.raw("GET", f"/api/runlode/v1/{path}", params=fields)
     assert response.status_code == 200, response.text
     return response.json()
@@ -137,7 +137,7 @@ def test_the_table_in_columns_now_and_then(served, known):
     assert table["run_id"] == [known["t"]]
     begin = served.raw("GET", "/api/runlode/v1/history", params={"run_id": known["s"]}).json()["changes"][0]["position"]
     # The same fields as a body, for filters longer than an address.
-    assert columns(served.raw("POST", "/api/runlode/v1/runs", json=fields))[1]["run_id"] == [known["r"], known["s"]]
+    assert columns(served.raw("POST", "/api/runlode/v1/runs", json={**fields, "experiment_id": [known["e"]], "order_by": ["params.lr"]}))[1]["run_id"] == [known["r"], known["s"]]
     header, table = columns(served.raw("GET", "/api/runlode/v1/runs", params={**fields, "as_of": begin, "order_by": "start_time"}))
     assert (header["position"], header["total"]) == (begin, 2)
     assert table["params.lr"] == [None, None] and table["metrics.loss.max"] == [None, None]
@@ -169,7 +169,7 @@ def test_groups_count_runs_and_range_metrics(served, known):
 
 def test_lists_of_the_past(served, known):
     names = lambda **fields: [one["name"] for one in v1(served, "experiments", **fields)["experiments"]]  # noqa: E731
-    assert names() == ["Default", "digits"] and names(as_of=1) == ["Default"]
+    assert {"Default", "digits"} <= set(names()) and names(as_of=1) == ["Default"]
     begin = served.raw("GET", "/api/runlode/v1/history", params={"run_id": known["s"]}).json()["changes"][0]["position"]
     keys = v1(served, "keys", experiment_id=known["e"], as_of=begin)
     assert (keys["position"], keys["runs"], keys["metrics"], keys["params"]) == (begin, 2, [], [])
@@ -549,11 +549,12 @@ def test_another_metric_is_an_axis(visit, served, known):
 
 
 def test_hostile_texts_stay_texts(visit):
-    for path in ("/runs?e={e}&cols=params.lr%1ftags.%3Cscript%3Epw", "/run/{s}", "/run/{s}?tab=charts", "/run/{r}?tab=artifacts&file=evil.svg", "/run/{r}", "/compare?runs={r},{s},{t}"):
+    for path in ("/runs?e={e}&cols=params.lr%1ftags.tag0%1ftags.tag1", "/runs?e={e}&group=tags.tag0&group=tags.tag4", "/run/{s}", "/run/{s}?tab=charts", "/run/{r}?tab=artifacts&file=evil.svg", "/run/{r}", "/compare?runs={r},{s},{t}"):
         page = visit(path)
         page.evaluate("window.pwned = () => { window.hit = true; }")
         page.wait_for_timeout(500)
-        assert not page.evaluate("Boolean(window.hit) || Boolean(document.querySelector('main script, main b, img[onerror]'))"), path
+        made = "[...document.querySelectorAll('main script, main b, img[onerror]')].map(element => element.outerHTML)"
+        assert page.evaluate(f"[window.hit ?? false, {made}]") == [False, []], path
     page = visit("/run/{s}")
     text = page.inner_text("main")
     assert all(key in text for key in HOSTILE_KEYS) and HOSTILE_TAGS[0] in text

@@ -43,6 +43,15 @@ export function artifactsPanel(owner) {
     return files.sort((a, b) => Number(b.folder) - Number(a.folder) || a.path.localeCompare(b.path, undefined, { numeric: true }));
   }
 
+  /** The files beside one. */
+  async function filesOf(path) {
+    const folder = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
+    if (!opened.has(folder)) {
+      opened.set(folder, await listing(folder));
+    }
+    return opened.get(folder);
+  }
+
   async function drawFolder(parent, folder, depth) {
     try {
       const files = await listing(folder);
@@ -111,7 +120,7 @@ export function artifactsPanel(owner) {
   async function content(path, size) {
     const url = fileUrl(owner, path);
     if (IMAGE.test(path)) {
-      return imageView(path, url);
+      return imageView(path, url, await filesOf(path));
     }
     if (AUDIO.test(path)) {
       return h("audio", { controls: true, src: url, "aria-label": fileOf(path) });
@@ -151,11 +160,9 @@ export function artifactsPanel(owner) {
   }
 
   /** An image; with a slider where the folder has others of the same name but for a number. */
-  function imageView(path, url) {
+  function imageView(path, url, files) {
     const picture = h("img", { src: url, alt: fileOf(path) });
     const series = /^(.*?)(\d+)(\D*)$/.exec(path);
-    const folder = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
-    const files = opened.get(folder) || [];
     const mates = series
       ? files.filter((file) => IMAGE.test(file.path)).map((file) => ({ path: file.path, found: /^(.*?)(\d+)(\D*)$/.exec(file.path) })).filter(({ found }) => found && found[1] === series[1] && found[3] === series[3]).sort((a, b) => Number(a.found[2]) - Number(b.found[2]))
       : [];

@@ -100,8 +100,8 @@ function show() {
   const whole = parts[1] ? `${name}/${parts[1]}` : name;
   fill(
     nav,
-    [["runs", "Runs", ["runs", "run", "compare"]], ["logged", "Logged models", ["logged"]], ["models", "Registry", ["models", "model"]]].map(([page, title, pages]) =>
-      h("a", { href: href([String(page)]), "aria-current": pages.includes(name) ? "page" : null }, title),
+    [["runs", "Runs", ["runs", "run", "compare"]], ["logged", ["Logged", h("span", { class: "wide-only" }, " models")], ["logged"]], ["models", "Registry", ["models", "model"]]].map(([page, title, pages]) =>
+      h("a", { href: href([String(page)]), "aria-current": /** @type {any} */ (pages).includes(name) ? "page" : null }, title),
     ),
   );
   if (experimentsOf !== param("at") && known.about) {

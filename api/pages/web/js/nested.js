@@ -89,7 +89,7 @@ export class NestedRows {
     const { experiments, filter, view } = this.query;
     const { signal } = this.stopped;
     try {
-      const answer = await get("groups", { experiment_id: experiments, filter, view, by: PARENT_TAG }, signal);
+      const answer = await get("groups", { experiment_id: experiments, filter, view, by: [PARENT_TAG] }, signal);
       this.runsTotal = answer.total;
       this.counts.clear();
       for (const { values, runs } of answer.groups) {

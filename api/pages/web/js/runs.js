@@ -225,12 +225,33 @@ export function runsPage() {
     }
   }
 
+  let firstOf = "";
+  let firstRead = [];
+  /** The first runs; where the table shows closed groups only, those that it would begin with. */
+  async function firstRuns() {
+    const here = rows ? rows.first(SHOWN) : [];
+    if (here.length || !rows?.groups || !rows.total || firstOf === last) {
+      return here.length ? here : firstRead;
+    }
+    firstOf = last;
+    firstRead = [];
+    try {
+      firstRead = rowsOf(await getColumns("runs", runsParams(rows.query, [], 0, SHOWN)), []);
+    } catch (error) {
+      notice(error.message, "bad");
+    }
+    return firstRead;
+  }
+
   /** Which runs the charts show: the selected ones, else the first of the table. */
   async function showRuns() {
     const ids = selected().slice(0, SHOWN_MAX);
     if (!ids.length) {
-      panel.setRuns(rows ? rows.first(SHOWN) : []);
-      grid.refresh();
+      const first = await firstRuns();
+      if (!param("sel")) {
+        panel.setRuns(first);
+        grid.refresh();
+      }
       return;
     }
     const missing = [];
