@@ -28,7 +28,9 @@ use crate::mlflow::entity::Tag;
 use crate::mlflow::{MetricColumns, Mlflow, Rewound};
 use crate::run::RunChange;
 use crate::{
-    AsOf, Batch, CompactOptions, CompactReport, DatasetInput, Durability, Ended, Error, Event, ExperimentId, ExperimentSpec, GcOptions, GcPlan, GcReport, Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId, Promotion, RegisteredModelSpec, Result, Rollback, RunId, RunSpec, RunStatus, Stage, VersionSpec,
+    AsOf, Batch, CompactOptions, CompactReport, DatasetInput, Durability, Ended, Error, ExperimentId, ExperimentSpec,
+    GcOptions, GcPlan, GcReport, Lifecycle, LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId, Promotion,
+    RegisteredModelSpec, Result, Rollback, RunId, RunSpec, RunStatus, Stage, VersionSpec,
 };
 
 /// The first number of a typed call.
@@ -240,78 +242,6 @@ impl Answers<'_> {
     fn make_logged_model(&self, experiment: ExperimentId, spec: &LoggedModelSpec) -> Result<ModelId> {
         self.create_logged_model(experiment, spec.clone())
     }
-}
-
-/// What a call answers that may be made once only, found by the batch that it made.
-trait Again: Sized {
-    fn again(store: &LocalStore, lsn: Lsn) -> Result<Self>;
-}
-
-impl Again for () {
-    fn again(_store: &LocalStore, _lsn: Lsn) -> Result<Self> {
-        Ok(())
-    }
-}
-
-impl Again for Lsn {
-    fn again(_store: &LocalStore, lsn: Lsn) -> Result<Self> {
-        Ok(lsn)
-    }
-}
-
-impl Again for GcReport {
-    fn again(_store: &LocalStore, lsn: Lsn) -> Result<Self> {
-        // Its batches have no key: a second call finds what the first one left.
-        Err(Error::Internal(format!("a garbage collection was taken for the batch at {lsn}")))
-    }
-}
-
-impl Again for Ended {
-    fn again(_store: &LocalStore, lsn: Lsn) -> Result<Self> {
-        Ok(Self::Now(lsn))
-    }
-}
-
-impl Again for Promotion {
-    fn again(store: &LocalStore, lsn: Lsn) -> Result<Self> {
-        store.promoted_at(lsn)
-    }
-}
-
-impl Again for Rollback {
-    fn again(store: &LocalStore, lsn: Lsn) -> Result<Self> {
-        store.rolled_back_at(lsn)
-    }
-}
-
-impl Again for Rewound {
-    fn again(store: &LocalStore, lsn: Lsn) -> Result<Self> {
-        store.rewound_at(lsn).map(Self::from)
-    }
-}
-
-macro_rules! made {
-    ($($type:ty: $variant:ident => $field:ident;)*) => {
-        $(
-            impl Again for $type {
-                fn again(store: &LocalStore, lsn: Lsn) -> Result<Self> {
-                    let events = store.engine().events_at(lsn)?;
-                    let made = events.into_iter().find_map(|record| match record.event {
-                        Decoded::Known(Event::$variant(event)) => Some(event.$field),
-                        _ => None,
-                    });
-                    made.ok_or_else(|| Error::Internal(format!("the batch at {lsn} did not make what it was to make")))
-                }
-            }
-        )*
-    };
-}
-
-made! {
-    ExperimentId: ExperimentCreated => experiment;
-    RunId: RunCreated => run;
-    ModelId: LoggedModelCreated => model;
-    u32: ModelVersionCreated => version;
 }
 
 /// What a call does in a process that holds the store, or is offline; it goes on to the request in a client.

@@ -2,7 +2,9 @@
 
 use crate::engine::event::payload::Decoded;
 use crate::mlflow::Rewound;
-use crate::{Ended, Error, Event, ExperimentId, LocalStore, Lsn, ModelId, Promotion, Result, Rollback, RunId};
+use crate::{
+    Ended, Error, Event, ExperimentId, GcReport, LocalStore, Lsn, ModelId, Promotion, Result, Rollback, RunId,
+};
 
 /// What a call answers that may be made once only, found by the batch that it made.
 pub(super) trait Again: Sized {
@@ -18,6 +20,13 @@ impl Again for () {
 impl Again for Lsn {
     fn again(_store: &LocalStore, lsn: Lsn) -> Result<Self> {
         Ok(lsn)
+    }
+}
+
+impl Again for GcReport {
+    fn again(_store: &LocalStore, lsn: Lsn) -> Result<Self> {
+        // Its batches have no key: a second call finds what the first one left.
+        Err(Error::Internal(format!("a garbage collection was taken for the batch at {lsn}")))
     }
 }
 

@@ -1,18 +1,18 @@
 //! The commands, one file each.
 
-pub mod backup;
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod compact;
 pub mod compare;
 pub mod completions;
 pub mod demo;
-pub mod du;
-pub mod gc;
-pub mod doctor;
-pub mod fork;
-pub mod export;
 pub mod diff;
+pub mod doctor;
+pub mod du;
+pub mod export;
+pub mod fork;
+pub mod gc;
 pub mod history;
 pub mod import;
 pub mod inspect;
