@@ -66,7 +66,7 @@ mod uri;
 mod wire;
 
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
-pub use gc::{GcItem, GcKept, GcKind, GcOptions, GcPlan, GcReport, PIN_TAG};
+pub use gc::{GcItem, GcKept, GcKind, GcOptions, GcPlan, GcReport};
 pub use lease::{Liveness, Process};
 pub use local::cached::Cached;
 pub use local::{Call, LocalOptions, LocalStore};

@@ -75,7 +75,8 @@ fn ids_in(text: &str) -> Vec<String> {
 #[derive(Debug)]
 pub(super) struct RunNode {
     pub(super) id: RunId,
-    pub(super) parent: Option<RunId>,
+    /// Runs that it needs, and what it is to them.
+    pub(super) needs: Vec<(RunId, &'static str)>,
     pub(super) model_inputs: Vec<ModelId>,
 }
 
@@ -83,8 +84,9 @@ impl RunNode {
     /// Of a run's state.
     pub(super) fn of(id: RunId, state: &crate::RunState) -> Self {
         let parent = state.tags.iter().find(|(key, _)| key == PARENT_TAG).and_then(|(_, value)| value.parse().ok());
+        let needs = parent.map(|parent| (parent, "is a child of it")).into_iter().collect();
         let model_inputs = state.model_inputs.iter().filter_map(|model| model.parse().ok()).collect();
-        Self { id, parent, model_inputs }
+        Self { id, needs, model_inputs }
     }
 }
 
@@ -126,8 +128,8 @@ pub(super) fn settle(
             for model in &run.model_inputs {
                 changed |= note(models_going.get_mut(model), format!("run {} has it as an input", run.id));
             }
-            if let Some(parent) = run.parent {
-                changed |= note(runs_going.get_mut(&parent), format!("run {} is a child of it", run.id));
+            for (needed, what) in &run.needs {
+                changed |= note(runs_going.get_mut(needed), format!("run {} {what}", run.id));
             }
         }
         if !changed {
@@ -156,7 +158,7 @@ mod tests {
     fn run(number: u8, parent: Option<u8>, inputs: &[u8]) -> RunNode {
         RunNode {
             id: RunId([number; 16]),
-            parent: parent.map(|parent| RunId([parent; 16])),
+            needs: parent.map(|parent| (RunId([parent; 16]), "is a child of it")).into_iter().collect(),
             model_inputs: inputs.iter().map(|model| ModelId([*model; 16])).collect(),
         }
     }
