@@ -105,7 +105,7 @@ fn with_runs(path: &Path, count: u64) -> Vec<String> {
         }
         let folder = path.join(format!("artifacts/{experiment}/{}/artifacts", run.id()));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("weights.bin"), vec![number as u8; 400_000]).unwrap();
+        std::fs::write(folder.join("weights.bin"), vec![number as u8; 1_000_000]).unwrap();
         runs.push(run.id().to_string());
     }
     store.close().unwrap();

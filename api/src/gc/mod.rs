@@ -24,6 +24,9 @@ mod uses;
 
 use crate::{ExperimentId, Lsn};
 
+/// The tag of a run, a model version or a logged model that keeps it, whatever its value.
+const PIN_TAG: &str = "runlode.pin";
+
 /// What to collect.
 ///
 /// ```
@@ -137,7 +140,7 @@ pub struct GcItem {
 /// # let path = dir.path().join("exp");
 /// let store = Store::open(&path)?;
 /// let run = store.experiment("digits")?.create_run(RunSpec::named("trial"))?;
-/// run.set_tags(&[(runlode::PIN_TAG, "for the paper")])?;
+/// run.set_tags(&[("runlode.pin", "for the paper")])?;
 /// run.delete()?;
 /// let plan = store.plan_gc(&GcOptions::deleted_before(i64::MAX))?;
 /// let kept = &plan.kept[0];

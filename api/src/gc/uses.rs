@@ -78,6 +78,8 @@ pub(super) struct RunNode {
     pub(super) parent: Option<RunId>,
     /// The run that it was forked from: it has the first points.
     pub(super) forked_from: Option<RunId>,
+    /// Runs that it needs, and what it is to them.
+    pub(super) needs: Vec<(RunId, &'static str)>,
     pub(super) model_inputs: Vec<ModelId>,
 }
 
@@ -85,9 +87,11 @@ impl RunNode {
     /// Of a run's state.
     pub(super) fn of(id: RunId, state: &crate::RunState) -> Self {
         let parent = state.tags.iter().find(|(key, _)| key == PARENT_TAG).and_then(|(_, value)| value.parse().ok());
+        let needs = parent.map(|parent| (parent, "is a child of it")).into_iter().collect();
         let model_inputs = state.model_inputs.iter().filter_map(|model| model.parse().ok()).collect();
         let forked_from = state.forked.as_ref().map(|forked| forked.run);
         Self { id, parent, forked_from, model_inputs }
+        Self { id, needs, model_inputs }
     }
 }
 
@@ -129,8 +133,8 @@ pub(super) fn settle(
             for model in &run.model_inputs {
                 changed |= note(models_going.get_mut(model), format!("run {} has it as an input", run.id));
             }
-            if let Some(parent) = run.parent {
-                changed |= note(runs_going.get_mut(&parent), format!("run {} is a child of it", run.id));
+            for (needed, what) in &run.needs {
+                changed |= note(runs_going.get_mut(needed), format!("run {} {what}", run.id));
             }
             if let Some(forked_from) = run.forked_from {
                 changed |= note(runs_going.get_mut(&forked_from), format!("run {} is a fork of it", run.id));
@@ -164,6 +168,7 @@ mod tests {
             id: RunId([number; 16]),
             parent: parent.map(|parent| RunId([parent; 16])),
             forked_from: None,
+            needs: parent.map(|parent| (RunId([parent; 16]), "is a child of it")).into_iter().collect(),
             model_inputs: inputs.iter().map(|model| ModelId([*model; 16])).collect(),
         }
     }

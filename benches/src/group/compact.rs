@@ -52,12 +52,13 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     let before = disk_bytes(&path)?;
 
     context.progress("a writer and a reader");
-    let mut alone = beside(&store, &keys, || {
+    let steps = points as i64 / RUNS as i64 / BATCH_KEYS as i64;
+    let mut alone = beside(&store, &keys, steps, || {
         std::thread::sleep(ALONE);
         Ok(())
     })?;
     context.progress("the same beside a compaction");
-    let mut busy = beside(&store, &keys, || Ok(drop(local.compact(&CompactOptions::default())?)))?;
+    let mut busy = beside(&store, &keys, steps, || Ok(drop(local.compact(&CompactOptions::default())?)))?;
     let after = disk_bytes(&path)?;
     let rate = |seen: &Seen| seen.points as f64 / seen.elapsed_s / 1e6;
     context.tell(
@@ -83,8 +84,8 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     Ok(())
 }
 
-/// Logs at full speed and reads pages of history while `work` goes on.
-fn beside(store: &Store, keys: &[KeyId], work: impl FnOnce() -> Result) -> Result<Seen> {
+/// Logs at full speed and reads pages of histories of so many steps while `work` goes on.
+fn beside(store: &Store, keys: &[KeyId], steps: i64, work: impl FnOnce() -> Result) -> Result<Seen> {
     let (stop, points) = (AtomicBool::new(false), AtomicU64::new(0));
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -101,8 +102,8 @@ fn beside(store: &Store, keys: &[KeyId], work: impl FnOnce() -> Result) -> Resul
             let mut reads = Samples::with_capacity(100_000);
             let mut number = 0;
             while !stop.load(Ordering::Acquire) {
-                let first = (number * 7_919) % 20_000;
-                let steps = (first, first + PAGE_POINTS as i64);
+                let first = (number * 7_919) % (steps - PAGE_POINTS as i64).max(1);
+                let steps = (first, first + PAGE_POINTS as i64 - 1);
                 let query = HistoryQuery { steps, limit: PAGE_POINTS, ..HistoryQuery::default() };
                 let key = key_name(number as usize % BATCH_KEYS);
                 let run = run_id(number as u64 % RUNS);

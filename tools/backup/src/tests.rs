@@ -32,7 +32,8 @@ fn answers(path: &Path) -> Vec<String> {
         let points = store.run(run.id).unwrap().latest("loss").unwrap().unwrap();
         let folder = path.join(format!("artifacts/{}/{}/artifacts", run.experiment, run.id));
         let notes = std::fs::read_to_string(folder.join("link")).unwrap();
-        all.push(format!("{} {} {points:?} {notes}", run.id, run.name));
+        let (count, last) = (points.count, points.last);
+        all.push(format!("{} {} {count} {} {} {notes}", run.id, run.name, last.step, last.value));
     }
     store.close().unwrap();
     all.sort();
@@ -196,4 +197,24 @@ fn a_folder_of_something_else_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("thesis.tex"), "x").unwrap();
     assert!(matches!(Backups::open(dir.path().to_str().unwrap()), Err(crate::Error::NoTarget { .. })));
+}
+
+/// A target that version 1 wrote, in `tests/golden/backup-1`, and what its store answered.
+#[test]
+fn a_target_of_version_1_is_checked_and_restored_forever() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/backup-1");
+    let said = golden.with_extension("txt");
+    if std::env::var("RUNLODE_GOLDEN_WRITE").is_ok() && !golden.exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("exp");
+        made(&store, 0..2);
+        let backups = Backups::open(golden.to_str().unwrap()).unwrap();
+        backups.make(&store, &options("golden"), &mut |_| {}).unwrap();
+        std::fs::remove_dir_all(golden.join("tmp")).unwrap();
+        std::fs::write(&said, answers(&store).join("\n")).unwrap();
+    }
+    let backups = Backups::open(golden.to_str().unwrap()).unwrap();
+    let report = backups.check(&[], &mut |_| {}).unwrap();
+    assert_eq!((report.backups_count, report.unnamed_count, report.problems.len()), (1, 0, 0), "{report:?}");
+    assert_eq!(restored(&backups, "golden").join("\n"), std::fs::read_to_string(&said).unwrap());
 }
