@@ -75,9 +75,6 @@ fn ids_in(text: &str) -> Vec<String> {
 #[derive(Debug)]
 pub(super) struct RunNode {
     pub(super) id: RunId,
-    pub(super) parent: Option<RunId>,
-    /// The run that it was forked from: it has the first points.
-    pub(super) forked_from: Option<RunId>,
     /// Runs that it needs, and what it is to them.
     pub(super) needs: Vec<(RunId, &'static str)>,
     pub(super) model_inputs: Vec<ModelId>,
@@ -87,10 +84,11 @@ impl RunNode {
     /// Of a run's state.
     pub(super) fn of(id: RunId, state: &crate::RunState) -> Self {
         let parent = state.tags.iter().find(|(key, _)| key == PARENT_TAG).and_then(|(_, value)| value.parse().ok());
-        let needs = parent.map(|parent| (parent, "is a child of it")).into_iter().collect();
+        let parent = parent.map(|parent| (parent, "is a child of it"));
+        // The first points of a fork are those of the other run.
+        let forked_from = state.forked.as_ref().map(|forked| (forked.run, "is a fork of it"));
+        let needs = parent.into_iter().chain(forked_from).collect();
         let model_inputs = state.model_inputs.iter().filter_map(|model| model.parse().ok()).collect();
-        let forked_from = state.forked.as_ref().map(|forked| forked.run);
-        Self { id, parent, forked_from, model_inputs }
         Self { id, needs, model_inputs }
     }
 }
@@ -136,9 +134,6 @@ pub(super) fn settle(
             for (needed, what) in &run.needs {
                 changed |= note(runs_going.get_mut(needed), format!("run {} {what}", run.id));
             }
-            if let Some(forked_from) = run.forked_from {
-                changed |= note(runs_going.get_mut(&forked_from), format!("run {} is a fork of it", run.id));
-            }
         }
         if !changed {
             return;
@@ -166,8 +161,6 @@ mod tests {
     fn run(number: u8, parent: Option<u8>, inputs: &[u8]) -> RunNode {
         RunNode {
             id: RunId([number; 16]),
-            parent: parent.map(|parent| RunId([parent; 16])),
-            forked_from: None,
             needs: parent.map(|parent| (RunId([parent; 16]), "is a child of it")).into_iter().collect(),
             model_inputs: inputs.iter().map(|model| ModelId([*model; 16])).collect(),
         }
@@ -192,7 +185,7 @@ mod tests {
         assert_eq!(kept(&family, none, &[1, 2, 4], &[], &[]), [1, 2], "run 3 is active");
         assert_eq!(kept(&family, none, &[1, 2, 3, 4], &[3], &[]), [1, 2, 3]);
         assert_eq!(kept(&family, none, &[1, 3, 4], &[], &[]), [1], "run 2 is active");
-        let fork = RunNode { forked_from: Some(RunId([1; 16])), ..run(5, None, &[]) };
+        let fork = RunNode { needs: vec![(RunId([1; 16]), "is a fork of it")], ..run(5, None, &[]) };
         assert_eq!(kept(&[run(1, None, &[]), fork], none, &[1], &[], &[]), [1], "run 5 shows its points");
         // Model 9 was made by run 1, and run 4 takes it.
         let model =
