@@ -24,9 +24,6 @@ mod uses;
 
 use crate::{ExperimentId, Lsn};
 
-/// The tag of a run, a model version or a logged model that keeps it, whatever its value.
-const PIN_TAG: &str = "runlode.pin";
-
 /// What to collect.
 ///
 /// ```
