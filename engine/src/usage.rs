@@ -4,6 +4,8 @@
 //! and the shares of a file add up to its length. What belongs to no chunk any more (purged runs, until the next
 //! compaction) is left over.
 
+use std::io::ErrorKind;
+
 use rustc_hash::FxHashMap;
 
 use crate::core::{IndexedChunk, for_each_chunk, series_path};
@@ -43,8 +45,19 @@ impl Snapshot {
     /// The bytes of every series in series files, by run and key. Points that are only in the log yet count nothing.
     ///
     /// # Errors
-    /// `Io`, `Corrupt` of the index or a file.
+    /// `Io`, `Corrupt` of the index or a file. `IndexChanged` in a store that is only read, if the process that holds it
+    /// replaced files meanwhile: open it again.
     pub fn series_usage(&self) -> Result<Vec<SeriesUsage>> {
+        self.shared_out().map_err(|error| match error {
+            Error::Io { source, .. } if self.core.from_index && source.kind() == ErrorKind::NotFound => {
+                Error::IndexChanged
+            }
+            Error::MissingFile { .. } if self.core.from_index => Error::IndexChanged,
+            error => error,
+        })
+    }
+
+    fn shared_out(&self) -> Result<Vec<SeriesUsage>> {
         let read = &self.index;
         let mut files: FxHashMap<u64, Shares> = FxHashMap::default();
         for (number, _) in read.files()? {

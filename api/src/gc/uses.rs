@@ -67,7 +67,7 @@ impl Needed {
 fn ids_in(text: &str) -> Vec<String> {
     let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
     let runs = text.as_bytes().chunk_by(|a, b| is_digit(a) == is_digit(b));
-    let ids = runs.filter(|run| run.len() == 32 && run.first().is_some_and(|byte| is_digit(byte)));
+    let ids = runs.filter(|run| run.len() == 32 && run.first().is_some_and(is_digit));
     ids.map(|id| String::from_utf8_lossy(id).into_owned()).collect()
 }
 

@@ -58,7 +58,10 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
         Ok(())
     })?;
     context.progress("the same beside a compaction");
-    let mut busy = beside(&store, &keys, steps, || Ok(drop(local.compact(&CompactOptions::default())?)))?;
+    let mut busy = beside(&store, &keys, steps, || {
+        local.compact(&CompactOptions::default())?;
+        Ok(())
+    })?;
     let after = disk_bytes(&path)?;
     let rate = |seen: &Seen| seen.points as f64 / seen.elapsed_s / 1e6;
     context.tell(

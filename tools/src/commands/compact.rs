@@ -9,14 +9,17 @@ use runlode::{CompactOptions, CompactReport, LocalStore, Store};
 use serde_json::json;
 
 use crate::commands::du;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::find::store_path;
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::progress::Bar;
 use crate::{Answer, disk, format, open};
 
 /// How often the progress is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How often the bytes of experiments are read beside a holder that replaces its files.
+const READS_MAX: usize = 5;
 
 /// Arguments of `compact`.
 #[derive(Debug, Args)]
@@ -36,24 +39,27 @@ type Sizes = std::collections::BTreeMap<String, du::Row>;
 impl Compact {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let store = open::to_change(&self.store)?;
-        let (before, sizes_before) = (disk::bytes_of(&self.store)?, self.sizes(&store)?);
+        let (before, sizes_before) = (disk::bytes_of(&self.store)?, self.sizes(&store));
         let mut options = CompactOptions::default();
         options.bytes_per_second = self.mib_per_s.map(|mib| mib << 20);
         let report = compact(&store, &options)?;
-        let sizes_after = self.sizes(&store)?;
+        let sizes = sizes_before.zip(self.sizes(&store));
         store.close()?;
         let after = disk::bytes_of(&self.store)?;
         let bytes = |sizes: &Sizes, id: &str| sizes.get(id).map_or(0, du::Row::bytes);
         if output.is_json() {
-            let experiment = |(id, row): (&String, &du::Row)| {
-                let (before, after) = (bytes(&sizes_before, id), row.bytes());
-                json!({ "experiment_id": id, "name": row.name, "bytes_before": before, "bytes_after": after })
-            };
+            let experiments = sizes.as_ref().map(|(sizes_before, sizes_after)| {
+                let experiment = |(id, row): (&String, &du::Row)| {
+                    let (before, after) = (bytes(sizes_before, id), row.bytes());
+                    json!({ "experiment_id": id, "name": row.name, "bytes_before": before, "bytes_after": after })
+                };
+                sizes_after.iter().map(experiment).collect::<Vec<_>>()
+            });
             output.document(&json!({
                 "bytes_before": before, "bytes_after": after, "pinned_bytes": report.pinned_bytes,
                 "segments": report.segments_after, "series_files": report.series_files_after,
                 "runs_purged": report.runs_purged, "points_purged": report.points_purged,
-                "experiments": sizes_after.iter().map(experiment).collect::<Vec<_>>(),
+                "experiments": experiments,
             }))?;
         } else {
             output.line(format!("{} before, {} after.", format::bytes(before), format::bytes(after)))?;
@@ -61,6 +67,7 @@ impl Compact {
                 let points = format::count(report.points_purged);
                 output.line(format!("{} purged runs left the disk, {points} points.", report.runs_purged))?;
             }
+            let Some((sizes_before, sizes_after)) = sizes else { return Ok(Answer::Yes) };
             let changed = sizes_after.iter().filter(|(id, row)| bytes(&sizes_before, id) != row.bytes());
             let cells = |(id, row): (&String, &du::Row)| {
                 let (before, after) = (format::bytes(bytes(&sizes_before, id)), format::bytes(row.bytes()));
@@ -74,8 +81,21 @@ impl Compact {
         Ok(Answer::Yes)
     }
 
-    /// Bytes of experiments, as this process sees them: its own store, or the files of the one that another process holds.
-    fn sizes(&self, store: &Store) -> Result<Sizes> {
+    /// Bytes of experiments. If they cannot be read (a holder that replaces its files all the time), the compaction is done
+    /// all the same, and a note says why they are missing.
+    fn sizes(&self, store: &Store) -> Option<Sizes> {
+        let mut sizes = self.try_sizes(store);
+        for _ in 1..READS_MAX {
+            if !matches!(sizes, Err(Error::Store(runlode::Error::IndexChanged))) {
+                break;
+            }
+            sizes = self.try_sizes(store);
+        }
+        sizes.map_err(|error| note(format!("the bytes by experiment are not known: {error}"))).ok()
+    }
+
+    /// As this process sees them: its own store, or the files of the one that another process holds.
+    fn try_sizes(&self, store: &Store) -> Result<Sizes> {
         let local = match store.local() {
             Ok(local) => local,
             Err(_) => LocalStore::options(&self.store).create(false).read_only(true).open()?,
