@@ -70,22 +70,42 @@ impl PastView<'_> {
         for key in keys {
             records.extend(self.snapshot.events_up_to(key, self.position)?);
         }
-        records.sort_by_key(|record| (record.lsn, record.index));
-        records.dedup_by_key(|record| (record.lsn, record.index));
-        let mut working = Working::new(&Nothing);
-        for record in records {
-            if let Decoded::Known(event) = record.event {
-                apply(&event, record.lsn, &mut working)?;
-            }
-        }
-        Ok(working.take_changed())
+        fold(records)
     }
+}
 
+/// Applies events, each once and in their order, to nothing.
+fn fold(mut records: Vec<EventRecord>) -> Result<Vec<(EntityKey, Arc<EntityState>)>> {
+    records.sort_by_key(|record| (record.lsn, record.index));
+    records.dedup_by_key(|record| (record.lsn, record.index));
+    let mut working = Working::new(&Nothing);
+    for record in records {
+        if let Decoded::Known(event) = record.event {
+            apply(&event, record.lsn, &mut working)?;
+        }
+    }
+    Ok(working.take_changed())
+}
+
+/// When an entity was created, if its state says so.
+fn created(state: &EntityState) -> Lsn {
+    match state {
+        EntityState::Experiment(state) => state.created,
+        EntityState::Run(state) => state.created,
+        EntityState::LoggedModel(state) => state.created,
+        EntityState::RegisteredModel(state) => state.created,
+        EntityState::ModelVersion(state) => state.created,
+        EntityState::ExperimentName(_) | EntityState::ModelName(_) | EntityState::Dataset(_) => Lsn::ZERO,
+    }
+}
+
+impl PastView<'_> {
     /// An entity by its own events and those of `with`.
     fn entity(&self, key: EntityKey, with: &[EntityKey]) -> Result<Option<Arc<EntityState>>> {
         match self.snapshot.entity(&key)? {
             None => return Ok(None),
             Some(now) if now.last() <= self.position => return Ok(Some(now)),
+            Some(now) if created(&now) > self.position => return Ok(None),
             Some(_) => {}
         }
         let mut keys = with.to_vec();
@@ -164,8 +184,24 @@ impl PastView<'_> {
 
     /// A model version at that moment; `None` if it did not exist yet.
     pub fn model_version(&self, model: RegisteredModelId, version: u32) -> Result<Option<ModelVersionState>> {
-        let with = [EntityKey::RegisteredModel(model)];
-        match self.entity(EntityKey::ModelVersion(model, version), &with)?.as_deref() {
+        let (key, of) = (EntityKey::ModelVersion(model, version), EntityKey::RegisteredModel(model));
+        let now = self.snapshot.entity(&key)?;
+        let state = match now {
+            None => return Ok(None),
+            Some(now) if now.last() <= self.position => Some(now),
+            Some(now) if created(&now) > self.position => None,
+            Some(_) => {
+                // Of its model's events only the creation and the deletion concern it. A deletion is the last one.
+                let ends = match self.snapshot.entity(&of)?.as_deref() {
+                    Some(EntityState::RegisteredModel(model)) => [model.created, model.last],
+                    _ => return Ok(None),
+                };
+                let mut records = self.snapshot.events_up_to(&key, self.position)?;
+                records.extend(self.snapshot.events_among(&of, self.position, |lsn| ends.contains(&lsn))?);
+                fold(records)?.into_iter().find(|(found, _)| *found == key).map(|(_, state)| state)
+            }
+        };
+        match state.as_deref() {
             Some(EntityState::ModelVersion(state)) => Ok(Some(state.clone())),
             _ => Ok(None),
         }

@@ -213,10 +213,21 @@ impl Snapshot {
 
     /// As [`Snapshot::events`], up to a position at most this snapshot's; later events are not read.
     pub(super) fn events_up_to(&self, entity: &EntityKey, up_to: Lsn) -> Result<Vec<EventRecord>> {
+        self.events_among(entity, up_to, |_| true)
+    }
+
+    /// As [`Snapshot::events_up_to`], of the wanted positions only; others are not read.
+    pub(super) fn events_among(
+        &self,
+        entity: &EntityKey,
+        up_to: Lsn,
+        wanted: impl Fn(Lsn) -> bool,
+    ) -> Result<Vec<EventRecord>> {
         let mut places = self.index.events(entity, Lsn::ZERO..=up_to)?;
         let applied = self.index.applied();
         let hot = self.core.pipeline.newest.hot.events(entity, up_to);
         places.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
+        places.retain(|(lsn, _)| wanted(*lsn));
         self.check()?;
         if let EntityKey::Run(run) = entity
             && let Some(purged) = self.core.pipeline.purged_at(*run).filter(|lsn| *lsn <= self.position)
