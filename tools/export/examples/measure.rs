@@ -42,7 +42,9 @@ fn fill(store: &LocalStore, points: u64) -> Result<(), Box<dyn std::error::Error
                 batch.clear();
             }
         }
-        run.handle().log_points(&batch, runlode::Durability::Buffered)?;
+        if !batch.is_empty() {
+            run.handle().log_points(&batch, runlode::Durability::Buffered)?;
+        }
     }
     Ok(())
 }
