@@ -42,7 +42,9 @@ fn fill(store: &LocalStore, points: u64) -> Result<(), Box<dyn std::error::Error
                 batch.clear();
             }
         }
-        run.handle().log_points(&batch, runlode::Durability::Buffered)?;
+        if !batch.is_empty() {
+            run.handle().log_points(&batch, runlode::Durability::Buffered)?;
+        }
     }
     Ok(())
 }
@@ -82,12 +84,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let seconds = begin.elapsed().as_secs_f64();
         let cpu = cpu_seconds();
         println!(
-            "{name}: {:.2} Mpts/s, {:.3} B a point, {cpu:.1} s of CPU so far",
+            "{name}: {:.2} Mpts/s, {:.3} B a point; so far {cpu:.1} s of CPU, at most {} of memory",
             report.written.points as f64 / seconds / 1e6,
-            report.bytes as f64 / points as f64
+            report.bytes as f64 / points as f64,
+            memory_max().trim()
         );
     }
     Ok(())
+}
+
+/// The most memory that this process has had.
+fn memory_max() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown").to_owned()
 }
 
 /// CPU time of this process.

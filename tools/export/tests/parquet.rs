@@ -269,6 +269,31 @@ fn what_no_export_wrote_is_refused() {
 }
 
 #[test]
+fn only_one_export_writes_to_a_place() {
+    let dir = TempDir::new().unwrap();
+    let (store, ..) = awkward(&dir.path().join("store"));
+    let refused = |target: Target| match export(&store, &target, &Options::default(), &mut |_| {}) {
+        Err(Error::Target(text)) => assert!(text.contains("another export is writing"), "{text}"),
+        other => panic!("{other:?}"),
+    };
+    let work = dir.path().join(".out.unfinished");
+    std::fs::create_dir(&work).unwrap();
+    let lock = File::open(&work).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    refused(Target::Parquet(dir.path().join("out")));
+    refused(Target::TensorBoard(dir.path().join("out")));
+    drop(lock);
+    write(&store, &dir.path().join("out"), &Options::default());
+
+    let other = rusqlite::Connection::open(dir.path().join(".back.db.unfinished")).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    refused(Target::Sqlite(dir.path().join("back.db")));
+    other.execute_batch("ROLLBACK").unwrap();
+    other.close().unwrap();
+    export(&store, &Target::Sqlite(dir.path().join("back.db")), &Options::default(), &mut |_| {}).unwrap();
+}
+
+#[test]
 fn parts_of_a_store_take_what_they_refer_to() {
     let dir = TempDir::new().unwrap();
     let (store, first, second) = awkward(&dir.path().join("store"));
