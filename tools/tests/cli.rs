@@ -328,7 +328,7 @@ fn wrong_usage_says_in_one_sentence_what_would_be_right() {
     assert!(refused(&["plot", &store, "mlp-16", "lost"]).contains("val/acc"));
     assert!(refused(&["runs", &store, "metrics.acc >"]).contains("a number"));
     assert!(refused(&["runs", &store, "-e", "nobody"]).contains("digits-sgd"));
-    assert!(refused(&["import", "postgresql://db/mlflow", nowhere]).contains("sqlite:///"));
+    assert!(refused(&["import", "oracle://db/mlflow", nowhere]).contains("sqlite:///"));
     assert!(refused(&["import", "sqlite:///absent.db", nowhere]).contains("absent.db"));
     assert!(!Path::new(nowhere).exists(), "a failed import makes no store");
     assert!(refused(&["demo", "--data", nowhere]).contains("--data"));

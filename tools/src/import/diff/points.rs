@@ -132,17 +132,19 @@ fn groups(run: &str, a: &Group, b: &Group, [holds_a, holds_b]: [Holds; 2], tally
         tally.impossible(Kind::Points, 1, &label, &one.to_string(), &two.to_string());
     });
     // Logged twice, and the other side keeps one.
-    let mut twice = |values: &mut Vec<f64>, others: &[f64], can: bool| {
+    let mut twice = |values: &mut Vec<f64>, others: &[f64], can: Holds| {
         values.retain(|value| {
-            let kept = can || !others.iter().any(|other| bits(squeezed(*other)) == bits(squeezed(*value)));
+            let is_it =
+                |other: &f64| bits(*other) == bits(*value) || (!can.values && bits(*other) == bits(squeezed(*value)));
+            let kept = can.repeats || !others.iter().any(is_it);
             if !kept {
                 tally.impossible(Kind::Points, 1, &label, &value.to_string(), "once");
             }
             kept
         });
     };
-    twice(&mut left, &b.values, holds_b.repeats);
-    twice(&mut right, &a.values, holds_a.repeats);
+    twice(&mut left, &b.values, holds_b);
+    twice(&mut right, &a.values, holds_a);
     take_pairs(
         &mut left,
         &mut right,

@@ -34,7 +34,7 @@ impl StoreView {
         record.optional("end", state.end_time_ms);
         record.own("lifecycle", lifecycle(self.snapshot.lifecycle(&state)? != Lifecycle::Active));
         record.each(Kind::Params, "param", &state.params);
-        record.each(Kind::Tags, "tag", &state.tags);
+        record.run_tags(&state.name, &state.tags);
         for dataset in &state.datasets {
             record.data_set(&dataset.name, &dataset.digest, &dataset.tags);
         }

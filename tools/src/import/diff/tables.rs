@@ -191,7 +191,7 @@ impl<'s> TablesView<'s> {
         record.optional("end", run.end_time_ms);
         record.own("lifecycle", lifecycle(run.deleted));
         record.each(Kind::Params, "param", &run.params);
-        record.each(Kind::Tags, "tag", &run.tags);
+        record.run_tags(&run.name, &run.tags);
         for dataset in &run.datasets {
             record.data_set(&dataset.name, &dataset.digest, &dataset.tags);
         }

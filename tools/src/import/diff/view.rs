@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use runlode::{Point, RunId};
+use runlode::{Point, RunId, TAG_RUN_NAME};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -86,6 +86,13 @@ impl Record {
         for (key, value) in pairs {
             self.facts.insert((kind, format!("{word} {key}")), value.clone());
         }
+    }
+
+    /// Adds the tags of a run. The one that repeats its name is not told apart: a store sets it by itself.
+    pub(super) fn run_tags(&mut self, name: &str, tags: &[(String, String)]) {
+        let repeats = |(key, value): &&(String, String)| key == TAG_RUN_NAME && value == name;
+        let tags: Vec<_> = tags.iter().filter(|tag| !repeats(tag)).cloned().collect();
+        self.each(Kind::Tags, "tag", &tags);
     }
 
     /// Adds a data set that a run used.
