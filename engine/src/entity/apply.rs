@@ -216,7 +216,7 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
             change_run(e.run, lsn, working, |run| run.rewinds.push(rewind))
         }
         E::RunForked(e) => {
-            if !working.run(e.run)?.is_some_and(|run| run.branch() == 0) {
+            if working.run(e.run)?.is_none_or(|run| run.branch() != 0) {
                 return Applied::ignored();
             }
             let rewind = Rewind { from: 0, to_step: e.to_step, lsn, at_ms: e.at_ms };
