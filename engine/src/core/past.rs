@@ -8,7 +8,8 @@
 //!
 //! - Nothing of a position ever changes, so what is here stays right; a run that was purged since is left out by whoever
 //!   reads it.
-//! - At most `bytes_max` are held. What has no room is folded again each time.
+//! - At most `bytes_max` are held, a fifth of it for searches, so that pages of a long table cost nothing even where its runs
+//!   have no room. What has none is folded again each time.
 //! - Another position, or a minute without a question ([`PastMemory::rest`] comes every five seconds), empties it.
 
 use std::collections::VecDeque;
@@ -25,8 +26,9 @@ use crate::search::request::{SearchPage, SearchQuery};
 /// A run at a position, with its effective lifecycle; `None`: it did not exist yet.
 pub(crate) type PastRun = Option<(Arc<RunState>, Lifecycle)>;
 
-/// Searches that are held.
+/// Searches that are held, and their part of the memory.
 const SEARCHES_MAX: usize = 4;
+const SEARCHES_PART: usize = 5;
 /// The part of the memory budget: one in this many bytes, and at most so many.
 const PART: u64 = 4;
 const BYTES_MAX: u64 = 128 << 20;
@@ -36,7 +38,9 @@ const RESTS_MAX: u32 = 12;
 #[derive(Debug, Default)]
 struct Held {
     position: Lsn,
+    /// Of runs and statistics.
     bytes: usize,
+    searches_bytes: usize,
     runs: FxHashMap<RunId, PastRun>,
     stats: FxHashMap<(RunId, KeyId), Option<Stats>>,
     searches: VecDeque<(SearchQuery, Arc<SearchPage>, usize)>,
@@ -49,6 +53,7 @@ struct Held {
 pub(crate) struct PastMemory {
     held: Mutex<Held>,
     bytes_max: usize,
+    searches_bytes_max: usize,
 }
 
 /// About the bytes that a run takes.
@@ -69,8 +74,9 @@ fn bytes_of(run: &PastRun) -> usize {
 
 impl PastMemory {
     pub(crate) fn new(memory_bytes: u64) -> Self {
-        let bytes_max = usize::try_from((memory_bytes / PART).min(BYTES_MAX)).unwrap_or(usize::MAX);
-        Self { held: Mutex::default(), bytes_max }
+        let bytes = usize::try_from((memory_bytes / PART).min(BYTES_MAX)).unwrap_or(usize::MAX);
+        let searches_bytes_max = bytes / SEARCHES_PART;
+        Self { held: Mutex::default(), bytes_max: bytes - searches_bytes_max, searches_bytes_max }
     }
 
     /// Looks at what is held of a position.
@@ -122,13 +128,19 @@ impl PastMemory {
     pub(crate) fn put_search(&self, position: Lsn, query: &SearchQuery, page: &Arc<SearchPage>) {
         let bytes = page.runs.len() * size_of::<RunId>();
         self.at(position, |held| {
-            while held.searches.len() >= SEARCHES_MAX {
-                held.bytes -= held.searches.pop_front().map_or(0, |(.., bytes)| bytes);
+            if bytes > self.searches_bytes_max {
+                return;
             }
-            if held.bytes + bytes <= self.bytes_max {
-                held.bytes += bytes;
-                held.searches.push_back((query.clone(), page.clone(), bytes));
+            let full = |held: &Held| {
+                held.searches.len() >= SEARCHES_MAX || held.searches_bytes + bytes > self.searches_bytes_max
+            };
+            while full(held)
+                && let Some((.., bytes)) = held.searches.pop_front()
+            {
+                held.searches_bytes -= bytes;
             }
+            held.searches_bytes += bytes;
+            held.searches.push_back((query.clone(), page.clone(), bytes));
         });
     }
 
@@ -145,16 +157,24 @@ impl PastMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ExperimentId;
 
     #[test]
     fn another_position_empties_it_and_the_bound_holds() {
-        let memory = PastMemory { held: Mutex::default(), bytes_max: 200 };
+        let memory = PastMemory { held: Mutex::default(), bytes_max: 200, searches_bytes_max: 40 };
         let id = |number: u128| RunId(number.to_be_bytes());
         for number in 0..10 {
             memory.put_run(Lsn(7), id(number), &None);
         }
         let held = (0..10).filter(|number| memory.run(Lsn(7), id(*number)).is_some()).count();
         assert_eq!(held, 3, "64 bytes each");
+        let query = |limit| SearchQuery { limit, ..SearchQuery::new(ExperimentId(1)) };
+        let page = Arc::new(SearchPage { runs: vec![id(1), id(2)], next: None });
+        memory.put_search(Lsn(7), &query(1), &page);
+        assert!(memory.search(Lsn(7), &query(1)).is_some(), "runs that fill their part leave room for searches");
+        memory.put_search(Lsn(7), &query(2), &page);
+        assert!(memory.search(Lsn(7), &query(1)).is_none(), "the oldest search makes room");
+        assert!(memory.search(Lsn(7), &query(2)).is_some());
         assert!(memory.run(Lsn(8), id(0)).is_none());
         assert!(memory.run(Lsn(7), id(0)).is_none(), "only the last position is held");
     }
