@@ -941,7 +941,6 @@ fn a_compaction_blocks_nobody_and_purges_during_it_are_not_lost() {
                 store.append(Batch::new().event(RunPurged { run: run_id(1) }), Durability::Sync).unwrap();
                 store.checkpoint().unwrap();
                 store.seal().unwrap();
-                assert!(store.compaction_progress().is_some(), "they did not wait for it");
             }
             std::thread::yield_now();
         }
