@@ -20,6 +20,8 @@ use crate::manifest::Manifest;
 
 /// Name of the manifest in a folder.
 const MANIFEST: &str = "runlode-export.json";
+/// Its name until it is whole.
+const NEW_MANIFEST: &str = "runlode-export.json.new";
 /// Extension of a file that is being written.
 pub(crate) const UNFINISHED: &str = "unfinished";
 
@@ -62,9 +64,14 @@ fn read_manifest(folder: &Path) -> Result<Option<Manifest>> {
     }
 }
 
+/// Whether a folder has no files, except for a manifest that was being written first when an export was killed.
 fn is_empty(folder: &Path) -> Result<bool> {
     match fs::read_dir(folder) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
+        Ok(entries) => {
+            let names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>();
+            let names = names.map_err(|error| Error::io("list", folder, error))?;
+            Ok(names.iter().all(|name| name == NEW_MANIFEST))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
         Err(error) => Err(Error::io("list", folder, error)),
     }
@@ -163,7 +170,7 @@ impl Folder {
 
     /// Writes the manifest, so that all of it or nothing of it is there.
     pub(crate) fn save(&mut self) -> Result<()> {
-        let new = self.path(&format!("{MANIFEST}.new"));
+        let new = self.path(NEW_MANIFEST);
         let place = self.path(MANIFEST);
         let text = self.manifest.to_text()?;
         let write = || -> io::Result<()> {

@@ -269,6 +269,18 @@ fn what_no_export_wrote_is_refused() {
 }
 
 #[test]
+fn an_export_that_was_killed_at_its_first_write_is_done_again() {
+    let dir = TempDir::new().unwrap();
+    let (store, ..) = awkward(&dir.path().join("store"));
+    let work = dir.path().join(".out.unfinished");
+    std::fs::create_dir(&work).unwrap();
+    std::fs::write(work.join("runlode-export.json.new"), "{").unwrap();
+    let out = dir.path().join("out");
+    write(&store, &out, &Options::default());
+    assert!(!out.join("runlode-export.json.new").exists() && !work.exists());
+}
+
+#[test]
 fn only_one_export_writes_to_a_place() {
     let dir = TempDir::new().unwrap();
     let (store, ..) = awkward(&dir.path().join("store"));

@@ -136,8 +136,7 @@ impl Database {
             fs::create_dir_all(parent).map_err(|error| Error::io("make", parent, error))?;
         }
         if let Some(complete) = present.filter(|present| present.is_same(&wanted)) {
-            // Of an export to another position that was cut.
-            remove_work(&work)?;
+            // What lies beside it is of another position: it was cut, or is written now.
             return Ok(Begun::Complete(Box::new(complete)));
         }
         let connection = open(&work, target)?;
