@@ -224,7 +224,8 @@ mod tests {
             [
                 "[Int(5), Int(-6)]",
                 "[Datetime(None), Datetime(Some(7))]",
-                "[Text(\"ä\"), None]",
+                // As pandas has it.
+                "[Text(\"ä\"), Float(NaN)]",
                 "[Bool(true), Bool(false)]"
             ]
         );
@@ -259,7 +260,10 @@ mod tests {
                 r#"{"tensor": {"dtype": "str", "at": 0, "bytes": 0, "length": 0, "offsets": 0}, "shape": [0]}"#,
                 "that go back",
             ),
-            (r#"{"frame": [["a", {"dtype": "json", "at": 0, "bytes": 0, "length": 1}]], "rows": 1}"#, "expected"),
+            (
+                r#"{"frame": [["a", {"dtype": "json", "at": 0, "bytes": 0, "length": 1}]], "rows": 1}"#,
+                "a value is missing",
+            ),
         ] {
             let refused = data(&answer(header, &(-1i64).to_le_bytes())).unwrap_err();
             assert!(refused.contains(reason), "{header}: {refused}");
