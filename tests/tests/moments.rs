@@ -139,7 +139,7 @@ impl Model {
         let alias = ALIASES[rng.below(2) as usize];
         let version = |rng: &mut SimRng| 1 + rng.below(state.stages.len() as u64) as u32;
         match rng.below(12) {
-            0 if number % 5 == 0 => Change::Unregister(model),
+            0 if number.is_multiple_of(5) => Change::Unregister(model),
             1 if state.aliases.contains_key(alias) => Change::Unalias(model, alias),
             2..=4 if state.stages.len() < 20 => Change::Version(model, state.stages.len() as u32 + 1),
             _ if state.stages.is_empty() => Change::Version(model, 1),

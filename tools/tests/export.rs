@@ -1,7 +1,5 @@
 //! `runlode export` as a user runs it, and docs/export.md: every command in it runs, as it stands there.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
 mod support;
 
 use std::fs;

@@ -76,7 +76,7 @@ fn a_backup_that_dies_at_any_call_leaves_the_previous_one_whole_and_is_completed
         let died = Backups::of(Box::new(target.clone())).and_then(|b| b.make(&store, &options("second"), &mut |_| {}));
         assert!(died.is_err(), "call {dies_at}");
         // What a power cut at that moment leaves.
-        for keeps in [|_| true, |_| false, |at: usize| at % 2 == 0] {
+        for keeps in [|_| true, |_| false, |at: usize| at.is_multiple_of(2)] {
             let left = target.after_power_cut(keeps);
             let there = backups(&left);
             let names: Vec<String> = there.list().unwrap().into_iter().map(|manifest| manifest.name).collect();

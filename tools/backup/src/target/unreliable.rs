@@ -10,12 +10,15 @@ use crate::error::{Error, Result};
 /// What lies in a target: values, and those of them that are not durable yet.
 pub(crate) type Values = BTreeMap<String, Vec<u8>>;
 
+/// A name, and what it had before.
+type Loose = (String, Option<Vec<u8>>);
+
 /// A target in memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unreliable {
     pub(crate) values: Arc<Mutex<Values>>,
     /// Names that a power cut may take back.
-    loose: Arc<Mutex<Vec<(String, Option<Vec<u8>>)>>>,
+    loose: Arc<Mutex<Vec<Loose>>>,
     calls: Arc<Mutex<u64>>,
     fails_from: Option<u64>,
 }
