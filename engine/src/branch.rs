@@ -8,7 +8,7 @@
 //! branch 1          to_step '--n--n--n--n  what branch 1 shows: o up to `to_step`, and n
 //! ```
 //!
-//! A fork ([`crate::fork_run`]) is a run whose branch 1 continues a branch of another run: the same keys, with the parent's
+//! A fork (`fork_run.rs`) is a run whose branch 1 continues a branch of another run: the same keys, with the parent's
 //! series before its own. Its branch 0 is empty.
 //!
 //! A series is a run and a metric key. The points that branch `n > 0` adds to the metric `loss` are the series of the
@@ -18,8 +18,8 @@
 //! appends choose that of the live branch.
 //!
 //! Invariants: `from < n`. Only the live branch gets points, so what a bound of steps shows of another branch never
-//! changes. A fork's parent may get points, so a position bounds it as well. A key of branch `n` is defined in the dictionary after its metric's own key, in the same frame at the
-//! latest.
+//! changes. A fork's parent may get points, so a position bounds it as well. A key of branch `n` is defined in the
+//! dictionary after its metric's own key, in the same frame at the latest.
 
 use crate::entity::Rewind;
 

@@ -132,7 +132,12 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ("compact", ["runlode compact ./store", "runlode compact ./store --json"]),
     ("gc", ["runlode gc ./store --older-than 90d --plan", "runlode gc ./store --older-than 90d"]),
     ("du", ["runlode du ./store --by experiment", "runlode du ./store --by run --json"]),
-    ("backup", ["runlode backup ./store ./backup", "runlode backup check ./backup"]),
+    ("backup list", ["runlode backup list ./backup", "runlode backup list s3://bucket/exp --json"]),
+    ("backup check", ["runlode backup check ./backup", "runlode backup check ./backup nightly --json"]),
+    (
+        "backup restore",
+        ["runlode backup restore ./backup ./copy", "runlode backup restore ./backup ./copy --at nightly"],
+    ),
     (
         "rewind",
         ["runlode rewind ./store trial-17 --to-step 900", "runlode rewind ./store trial-17 --to-step 900 --json"],

@@ -127,7 +127,7 @@ fn an_import_that_is_killed_again_and_again_is_completed() {
     let (root, store) = (dir.path().join("mlruns"), dir.path().join("store"));
     file_store(&root, 20, 400);
     let (root, store) = (root.to_str().unwrap(), store.to_str().unwrap());
-    let (mut killed, mut wait_ms) = (0, 20);
+    let (mut killed, mut wait_ms) = (0, 1);
     loop {
         let mut child = command(&["import", root, store]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(wait_ms));
@@ -138,7 +138,7 @@ fn an_import_that_is_killed_again_and_again_is_completed() {
         child.kill().unwrap();
         child.wait().unwrap();
         killed += 1;
-        wait_ms += wait_ms / 3;
+        wait_ms += wait_ms / 3 + 1;
     }
     assert!(killed > 2, "it was too fast to be killed: {killed}");
     assert!(done(&["diff", root, store]).ends_with("Equal.\n"));

@@ -46,7 +46,7 @@ fn an_interrupted_demo_or_bench_leaves_nothing() {
 fn what_looks_like_a_uri_becomes_no_folder() {
     let (dir, store) = imported();
     for arguments in [
-        ["replay", &store, "--into", "parquet:x"].as_slice(),
+        ["replay", &store, "--into", "arrow:x"].as_slice(),
         &["runs", "sqlite:///mlflow.db"],
         &["serve", "sqlite:///mlflow.db"],
         &["sync", &store, "s3://bucket/store"],

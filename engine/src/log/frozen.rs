@@ -27,7 +27,7 @@ use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at};
 /// How often a compaction may come in between.
 const TRIES: usize = 20;
 
-/// A file of a [`FrozenLog`]: its first bytes, and what follows them.
+/// A file of a log at one position: its first bytes, and what follows them.
 #[derive(Debug, Clone)]
 pub struct FrozenFile {
     /// Path in the store.
