@@ -1,7 +1,8 @@
 //! The connections of a server: how many, for how long, and how they end.
 //!
 //! - At most so many at a time. If all are taken, a new one closes the one that has been idle longest. A connection is
-//!   busy from a request's head to the last byte of its answer.
+//!   busy from a request's head until the last piece of its answer lies in its output buffer. What lies there is sent
+//!   before a connection closes.
 //! - A request's head must arrive within [`HEAD_TIMEOUT`]; an idle connection is closed after it. A client that stops
 //!   reading its answer is cut off ([`crate::patience`]).
 //! - When the server stops, each connection ends after the answer that it is waiting for.
@@ -47,7 +48,7 @@ pub struct Connections {
 pub struct Connection {
     number: u64,
     table: Arc<Connections>,
-    /// From a request's head to the last byte of its answer's body.
+    /// From a request's head to the last piece of its answer's body.
     busy: AtomicBool,
     /// It was already asked to end; asking again makes no room.
     given_up: AtomicBool,
@@ -161,7 +162,7 @@ impl Drop for Busy {
     }
 }
 
-/// The body of an answer: its connection is busy until it is sent, or the client has gone.
+/// The body of an answer: its connection is busy until all of it is taken, or the client has gone.
 #[derive(Debug)]
 struct Answering<B> {
     body: B,
@@ -191,26 +192,42 @@ impl<B: Body + Unpin> Body for Answering<B> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http_body_util::Full;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    const LARGE_BYTES: usize = 32 << 20;
+    const PIECE_BYTES: usize = 64 << 10;
+    const LARGE_PIECES: usize = 512;
 
-    /// A served connection, from the client's side; its first request is answered with so many bytes.
-    async fn open(connections: &Arc<Connections>, listener: &TcpListener, bytes: usize) -> TcpStream {
+    /// An answer in so many pieces: a connection takes the next one when there is room in its buffer.
+    struct Pieces(usize);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let left = self.0.checked_sub(1);
+            self.0 = left.unwrap_or(0);
+            Poll::Ready(left.map(|_| Ok(Frame::data(Bytes::from_static(&[7; PIECE_BYTES])))))
+        }
+    }
+
+    /// A served connection, from the client's side; its first request is answered with so many pieces.
+    async fn open(connections: &Arc<Connections>, listener: &TcpListener, pieces: usize) -> TcpStream {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let answer = move |_| async move { Response::new(Full::new(Bytes::from(vec![7; bytes]))) };
+        let answer = move |_| async move { Response::new(Pieces(pieces)) };
         tokio::spawn(connections.open().serve(stream, answer));
         client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         client
     }
 
     fn run(test: impl Future<Output = ()>) {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(test);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        // A test that waits for what never comes fails instead of hanging.
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await }).unwrap();
     }
 
     #[test]
@@ -218,7 +235,7 @@ mod tests {
         run(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let connections = Connections::of(100);
-            let mut reader = open(&connections, &listener, LARGE_BYTES).await;
+            let mut reader = open(&connections, &listener, LARGE_PIECES).await;
             let mut head = [0; 1];
             reader.read_exact(&mut head).await.unwrap();
             // The one that reads is the older one, and has its head; the other one has nothing to do.
@@ -242,7 +259,7 @@ mod tests {
                     read => bytes += read,
                 }
             }
-            assert!(bytes > LARGE_BYTES, "{bytes}");
+            assert!(bytes > LARGE_PIECES * PIECE_BYTES, "{bytes}");
         });
     }
 
