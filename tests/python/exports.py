@@ -56,13 +56,27 @@ def same(what, wanted, found):
 def schema(path):
     """The tables, indexes and triggers of a database, and its schema version.
 
-    White space does not count, nor does the order of `IN (...)`: MLflow writes that of a Python set, which changes from
+    White space does not count, nor does the order of `IN (...)` and of constraints: MLflow writes those of Python sets, which change from
     process to process.
     """
 
     def normal(sql):
         sql = re.sub(r"\s*([(),])\s*", r"\1", re.sub(r"\s+", " ", sql or "")).strip()
-        return re.sub(r" IN\(([^()]*)\)", lambda found: f" IN({','.join(sorted(found[1].split(',')))})", sql)
+        sql = re.sub(r" IN\(([^()]*)\)", lambda found: f" IN({','.join(sorted(found[1].split(',')))})", sql)
+        head, bracket, body = sql.partition("(")
+        if not head.startswith("CREATE TABLE") or not body.endswith(")"):
+            return sql
+        parts, depth = [""], 0
+        for c in body[:-1]:
+            depth += (c == "(") - (c == ")")
+            if c == "," and depth == 0:
+                parts.append("")
+            else:
+                parts[-1] += c
+        # Constraints of a table come in the order of a set as well; columns do not.
+        rules = [part for part in parts if part.startswith(("CONSTRAINT", "CHECK", "FOREIGN", "PRIMARY", "UNIQUE"))]
+        columns = [part for part in parts if part not in rules]
+        return f"{head}({','.join(columns + sorted(rules))})"
 
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
         rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name <> 'runlode_export'")
