@@ -56,8 +56,8 @@ def same(what, wanted, found):
 def schema(path):
     """The tables, indexes and triggers of a database, and its schema version.
 
-    White space does not count, nor does the order of `IN (...)` and of constraints: MLflow writes those of Python sets, which change from
-    process to process.
+    White space does not count, nor does the order of `IN (...)` and of constraints: MLflow writes those of Python sets,
+    which change from process to process.
     """
 
     def normal(sql):

@@ -88,9 +88,10 @@ impl Record {
         }
     }
 
-    /// Adds the tags of a run. The one that repeats its name is not told apart: a store sets it by itself.
+    /// Adds the tags of a run. The one that repeats its name is left out: a store sets it by itself, and a name that differs is
+    /// told as such.
     pub(super) fn run_tags(&mut self, name: &str, tags: &[(String, String)]) {
-        let repeats = |(key, value): &&(String, String)| key == TAG_RUN_NAME && value == name;
+        let repeats = |(key, value): &&(String, String)| key == TAG_RUN_NAME && (value == name || !name.is_empty());
         let tags: Vec<_> = tags.iter().filter(|tag| !repeats(tag)).cloned().collect();
         self.each(Kind::Tags, "tag", &tags);
     }
