@@ -264,6 +264,19 @@ fn tail(store: &Store, budget: Budget, most: usize) -> BTreeMap<Lsn, Said> {
     }
 }
 
+/// The times of all batches after a position.
+fn times_after(store: &Store, position: Lsn) -> Vec<i64> {
+    let mut tail = store.tail(position.next()).unwrap();
+    let mut times = Vec::new();
+    loop {
+        let batches = tail.next(usize::MAX, Duration::ZERO).unwrap();
+        if batches.is_empty() {
+            return times;
+        }
+        times.extend(batches.iter().map(|batch| batch.time.0));
+    }
+}
+
 /// A compacted store's tail is the one from before.
 fn same_tail(after: &BTreeMap<Lsn, Said>, before: &BTreeMap<Lsn, Said>) {
     for (lsn, before) in before {
@@ -500,14 +513,11 @@ fn copy_is_the_past(bench: &Bench, position: Lsn) {
     let (now, then) = (bench.store().snapshot().unwrap(), copy.snapshot().unwrap());
     let mut batches = tail(bench.store(), Budget::default(), usize::MAX);
     // Of a batch that is gone the clock keeps the last position of its time. Where that lies behind the copy's end (the
-    // clock went back), nothing is known of the time but that it was before that of the next batch.
-    let mut later = i64::MAX;
-    for (lsn, said) in batches.iter_mut().rev() {
-        if *lsn > position {
-            later = later.min(said.time);
-        } else if said.time >= later {
-            said.time = i64::MAX;
-        }
+    // clock went back), nothing is known of the time but that it was before that of the next batch, which may be one of a
+    // purged run.
+    let later = times_after(bench.store(), position).into_iter().min().unwrap_or(i64::MAX);
+    for said in batches.values_mut().filter(|said| said.time >= later) {
+        said.time = i64::MAX;
     }
     batches.retain(|lsn, _| *lsn <= position);
     same_tail(&tail(&copy, Budget::default(), 7), &batches);
