@@ -238,7 +238,7 @@ def test_both_launch_alike(name, project, database, tmp_path, monkeypatch):
         assert theirs[2], "the case compares nothing"
 
 
-LAUNCHES = os.environ.get("RUNLODE_LAUNCHES", "20")
+LAUNCHES = os.environ.get("RUNLODE_LAUNCHES", "6")
 
 
 @pytest.mark.parametrize("first", range(int(LAUNCHES.split(":")[0]) if ":" in LAUNCHES else 0, int(LAUNCHES.split(":")[-1]), 20))
