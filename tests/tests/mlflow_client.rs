@@ -28,7 +28,8 @@ use runlode_tests::python::{environment, side_by_side};
 /// Makes this binary the command `runlode`.
 const AS_COMMAND: &str = "RUNLODE_AS_COMMAND";
 /// What the first process runs; the second one runs every other file. They take about equally long.
-const FIRST_GROUP: &[&str] = &["test_client.py", "test_security.py", "test_artifacts.py", "test_pages.py"];
+const FIRST_GROUP: &[&str] =
+    &["test_artifacts.py", "test_client.py", "test_pages.py", "test_security.py", "test_ui.py"];
 fn main() -> ExitCode {
     if std::env::var_os(AS_COMMAND).is_some() {
         return runlode_cli::run();
