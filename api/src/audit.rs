@@ -210,6 +210,15 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::MissingFile`] if the log is damaged.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// let before = store.audit_head()?;
+    /// store.create_registered_model("fraud")?;
+    /// assert_ne!(store.audit_head()?.hash, before.hash);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn audit_head(&self) -> Result<Head> {
         let snapshot = self.snapshot()?;
         let mut chain = Chain::of(&self.store_bytes());
@@ -222,6 +231,19 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::MissingFile`] if the log is damaged.
+    ///
+    /// ```
+    /// use runlode::audit::Verdict;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// store.create_registered_model("fraud")?;
+    /// let mut head = store.audit_head()?;
+    /// assert_eq!(store.audit_verify(&head)?, Verdict::Unchanged { events_since: 0 });
+    /// head.events += 1;
+    /// assert!(matches!(store.audit_verify(&head)?, Verdict::Changed { events: 1, .. }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn audit_verify(&self, head: &Head) -> Result<Verdict> {
         let store = self.store_bytes();
         if head.store != store {
@@ -247,6 +269,18 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::MissingFile`] if the log is damaged.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// store.create_registered_model("fraud")?;
+    /// store.delete_registered_model("fraud")?;
+    /// let mut last = None;
+    /// store.audit_each(|entry| last = Some(entry.clone()))?;
+    /// let last = last.ok_or("no event")?;
+    /// assert_eq!((last.event.as_str(), last.hash), ("RegisteredModelDeleted", store.audit_head()?.hash));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn audit_each(&self, mut each: impl FnMut(&Entry)) -> Result<()> {
         let mut chain = Chain::of(&self.store_bytes());
         self.each_audited(&self.snapshot()?, |event| {

@@ -70,6 +70,20 @@ impl Mlflow {
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST` for an experiment.
+    ///
+    /// ```
+    /// use runlode::{AsOf, LoggedModelSpec};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let digits = store.experiment("digits")?;
+    /// let before = store.mlflow().positions()?.published;
+    /// digits.create_logged_model(LoggedModelSpec::named("mlp"))?;
+    /// let now = store.mlflow().positions()?.published;
+    /// let total = |at| store.mlflow().logged_models_as_of(&[], 10, AsOf::Position(at)).map(|found| found.total);
+    /// assert_eq!((total(before)?, total(now)?), (0, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn logged_models_as_of(&self, experiments: &[String], limit: u64, at: AsOf) -> ApiResult<PastLoggedModels> {
         let snapshot = self.snapshot()?;
         let past = snapshot.as_of(at)?;
@@ -95,6 +109,18 @@ impl Mlflow {
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST` for an invalid id.
+    ///
+    /// ```
+    /// use runlode::{AsOf, LoggedModelSpec};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let before = store.mlflow().positions()?.published;
+    /// let model = store.experiment("digits")?.create_logged_model(LoggedModelSpec::named("mlp"))?;
+    /// let found = store.mlflow().logged_model_as_of(&model.id().to_string(), AsOf::Position(before))?;
+    /// assert!(found.models.is_empty(), "it was created later");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn logged_model_as_of(&self, id: &str, at: AsOf) -> ApiResult<PastLoggedModels> {
         let model = self.model_id(id)?;
         let snapshot = self.snapshot()?;
@@ -129,6 +155,19 @@ impl Mlflow {
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST` for an experiment.
+    ///
+    /// ```
+    /// use runlode::{AsOf, RunSpec};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::named("trial"))?;
+    /// let before = store.mlflow().positions()?.published;
+    /// run.log_params(&[("lr", "0.1")])?;
+    /// let keys = store.mlflow().run_keys_as_of(&[], 100, AsOf::Position(before))?;
+    /// assert_eq!((keys.runs, keys.params.len()), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn run_keys_as_of(&self, experiments: &[String], most_runs: u64, at: AsOf) -> ApiResult<RunKeys> {
         let snapshot = self.snapshot()?;
         let past = snapshot.as_of(at)?;
