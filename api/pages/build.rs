@@ -6,7 +6,8 @@ mod bundle;
 use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), String> {
-    let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
+    // Cargo runs this in the crate's folder, which may be another one than when it was compiled.
+    let web = Path::new("web");
     println!("cargo:rerun-if-changed={}", web.display());
     println!("cargo:rerun-if-changed=src/bundle.rs");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
