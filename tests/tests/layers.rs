@@ -230,6 +230,21 @@ const EXPORT: Crate = Crate {
     imports_min: 60,
 };
 
+/// Where bytes lie; what a backup is made of; the place of all; the verbs.
+const BACKUP: Crate = Crate {
+    src: "../tools/backup/src",
+    levels: &[
+        &["error.rs"],
+        &["target/"],
+        &["blob.rs"],
+        &["manifest.rs"],
+        &["place.rs"],
+        &["check.rs", "make.rs", "restore.rs"],
+        &["lib.rs"],
+    ],
+    imports_min: 20,
+};
+
 const BENCHES: Crate = Crate {
     src: "../benches/src",
     levels: &[
@@ -670,6 +685,11 @@ fn imports_of_the_yaml_reader_only_point_down() {
 fn imports_of_the_tool_only_point_down() {
     check(&TOOLS);
     check(&EXPORT);
+}
+
+#[test]
+fn imports_of_backups_only_point_down() {
+    check(&BACKUP);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The connections of a server: how many, for how long, and how they end.
 //!
-//! - At most so many at a time. If all are taken, a new one closes the one that has been idle longest. A connection is
+//! - Their number is limited. At the limit, a new connection closes the one that has been idle longest. A connection is
 //!   busy from a request's head until the last piece of its answer lies in its output buffer. What lies there is sent
 //!   before a connection closes.
 //! - A request's head must arrive within [`HEAD_TIMEOUT`]; an idle connection is closed after it. A client that stops
@@ -57,7 +57,7 @@ pub struct Connection {
 }
 
 impl Connections {
-    /// Room for at most so many.
+    /// A table with room for `most` connections.
     #[must_use]
     pub fn of(most: usize) -> Arc<Self> {
         Arc::new(Self { most: most.max(1), open: Mutex::default(), next: AtomicU64::new(0), ended: Notify::new() })
@@ -200,7 +200,7 @@ mod tests {
     const PIECE_BYTES: usize = 64 << 10;
     const LARGE_PIECES: usize = 512;
 
-    /// An answer in so many pieces: a connection takes the next one when there is room in its buffer.
+    /// A body with this number of pieces left. A connection takes the next piece when its buffer has room.
     struct Pieces(usize);
 
     impl Body for Pieces {
@@ -214,7 +214,7 @@ mod tests {
         }
     }
 
-    /// A served connection, from the client's side; its first request is answered with so many pieces.
+    /// A served connection, from the client's side; its first request gets a body of `pieces` pieces.
     async fn open(connections: &Arc<Connections>, listener: &TcpListener, pieces: usize) -> TcpStream {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();

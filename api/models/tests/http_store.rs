@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Answers to a request by its method, path and body: status, headers, body.
 type Answers = dyn Fn(&str, &str, &str) -> (u16, String, Vec<u8>) + Send + Sync;
 
-/// A server that answers what it is told to, one request a connection.
+/// A server with prepared answers. It closes each connection after one request.
 struct Server {
     url: String,
     asked: Arc<Mutex<Vec<String>>>,

@@ -19,7 +19,7 @@ use runlode::{Error, Store};
 
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
-/// The time between two opens is at least this many times that of the last one.
+/// After an open, the next one waits at least this many times as long as the open took.
 const OPENS_APART: u32 = 10;
 
 /// Names, times and sizes of the files that writers change.

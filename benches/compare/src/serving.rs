@@ -30,7 +30,7 @@ const FIRST_MS_BAR: f64 = 100.0;
 const RUNTIME_MIB_BAR: f64 = 48.0;
 const TRACT_MIB_BAR: f64 = 24.0;
 
-/// A model, how it is asked, and what is wanted of it.
+/// A model, the requests that it gets, and the bars that it must reach.
 struct Case {
     model: &'static str,
     body: fn(usize) -> Vec<u8>,

@@ -87,7 +87,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     Ok(())
 }
 
-/// Logs at full speed and reads pages of histories of so many steps while `work` goes on.
+/// While `work` runs: logs at full speed, and reads pages of history, `steps` steps each.
 fn beside(store: &Store, keys: &[KeyId], steps: i64, work: impl FnOnce() -> Result) -> Result<Seen> {
     let (stop, points) = (AtomicBool::new(false), AtomicU64::new(0));
     let start = Instant::now();

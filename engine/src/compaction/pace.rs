@@ -58,7 +58,7 @@ impl Drop for Pace<'_> {
     }
 }
 
-/// The time after the begin at which so many bytes may have been read.
+/// How long after its begin a compaction at this rate may have read `done_bytes`, in ms.
 fn wait_until_ms(done_bytes: u64, bytes_per_second: u64) -> u64 {
     let ms = u128::from(done_bytes) * 1_000 / u128::from(bytes_per_second.max(1));
     u64::try_from(ms).unwrap_or(u64::MAX)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::blob::{self, BlobId};
 use crate::error::{Error, Result};
 use crate::manifest::{self, MARKER, MARKER_TEXT};
-use crate::{Backups, Progress};
+use crate::place::{Backups, Progress};
 
 /// Damage in a place of backups.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -46,12 +46,14 @@ pub enum Error {
         why: String,
     },
     /// A newer version wrote it.
-    #[error("{path} has version {found} and this build reads {VERSION}: use a newer one", VERSION = crate::VERSION)]
+    #[error("{path} has version {found} and this build reads {reads}: use a newer one")]
     Newer {
         /// Where in the target.
         path: String,
         /// Its version.
         found: u32,
+        /// The newest version that this build reads.
+        reads: u32,
     },
     /// There is no such backup.
     #[error("there is no backup {wanted}; there are: {there}")]
@@ -80,10 +82,14 @@ pub enum Error {
         name: String,
     },
     /// A size of chunks that is not allowed.
-    #[error("chunks of {bytes} bytes: use {least} to {most}", least = crate::make::CHUNK_BYTES_MIN, most = crate::make::CHUNK_BYTES_MAX)]
+    #[error("chunks of {bytes} bytes: use {least} to {most}")]
     Chunk {
         /// The size.
         bytes: u64,
+        /// The least one.
+        least: u64,
+        /// The greatest one.
+        most: u64,
     },
 }
 

@@ -18,7 +18,7 @@ use runlode::{Clock, SystemClock};
 use crate::blob::{self, BlobId};
 use crate::error::{Error, Result};
 use crate::manifest::{self, BackedFile, MARKER, MARKER_TEXT, Manifest, Stamp, VERSION};
-use crate::{Backups, Progress};
+use crate::place::{Backups, Progress};
 
 /// Least and greatest size of a chunk.
 pub(crate) const CHUNK_BYTES_MIN: u64 = 4 << 10;
@@ -122,7 +122,8 @@ impl Backups {
             self.refuse_existing(name)?;
         }
         if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&options.chunk_bytes) {
-            return Err(Error::Chunk { bytes: options.chunk_bytes });
+            let (least, most) = (CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+            return Err(Error::Chunk { bytes: options.chunk_bytes, least, most });
         }
         let made_ms = SystemClock::default().now().0;
         let inboxes_merged = merge_inboxes(store);

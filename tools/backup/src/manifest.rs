@@ -121,7 +121,7 @@ impl Manifest {
         }
         let version = serde_json::from_slice::<Versioned>(json).map_err(|error| bad(&error.to_string()))?.version;
         if version > VERSION {
-            return Err(Error::Newer { path: path.to_owned(), found: version });
+            return Err(Error::Newer { path: path.to_owned(), found: version, reads: VERSION });
         }
         let manifest: Self = serde_json::from_slice(json).map_err(|error| bad(&error.to_string()))?;
         manifest.check().map_err(|why| bad(&why))?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::blob;
 use crate::error::{Error, Result};
 use crate::manifest::{BackedFile, Manifest};
-use crate::{Backups, Progress};
+use crate::place::{Backups, Progress};
 
 /// The file by which the folder of a restore is known; not part of the store.
 const MARK: &str = "RUNLODE-RESTORING";

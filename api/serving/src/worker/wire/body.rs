@@ -6,7 +6,7 @@ use arrow_buffer::Buffer;
 
 use super::ALIGN_BYTES;
 
-/// An array of so many bytes is not copied; below that, a copy is cheaper than one more piece.
+/// Arrays of at least this many bytes are sent without a copy. For shorter ones a copy costs less than another write.
 const SHARED_BYTES_MIN: usize = 16 << 10;
 
 /// Bytes in pieces.

@@ -37,14 +37,14 @@ pub(in crate::worker) struct Request {
 pub(in crate::worker) enum Wanted<'a> {
     /// JSON, or columns that the server writes as the same JSON.
     Answer,
-    /// The same, for several requests of so many rows each.
+    /// The same, for several requests, with the number of rows of each.
     Each(&'a [usize]),
     /// Columns wherever the answer has any, with a cell for each row.
     Rows,
 }
 
 impl Request {
-    /// Sends all of it.
+    /// Writes the whole message.
     pub(in crate::worker) fn send(&self, to: &mut impl Write) -> io::Result<()> {
         self.body.send(&self.head, to)
     }
