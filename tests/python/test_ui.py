@@ -478,7 +478,7 @@ def test_points_come_by_themselves_and_zoom_stays(visit, served, known):
     until(page, "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('1 points')")
     page.wait_for_selector(".live-dot.live")
     served.batch(known["s"], [("acc", 0.875, NOW + 1, 1)])
-    until(page, "document.querySelector('.chart').getAttribute('aria-label').includes('2 points')")
+    until(page, "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('2 points')")
     until(page, "[...document.querySelectorAll('.grid-cell')].some(cell => cell.textContent === '0.875')")
 
 
@@ -631,7 +631,7 @@ def test_a_server_that_starts_again_under_the_page_misses_nothing(make_server, b
     api.batch(run, [("loss", 0.5, NOW + 1, 1)])
     other = api.run(experiment, run_name="came meanwhile")
     page.wait_for_selector(".live-dot.live")
-    until(page, "document.querySelector('.chart').getAttribute('aria-label').includes('2 points')")
+    until(page, "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('2 points')")
     until(page, "document.querySelector('.grid').innerText.includes('came meanwhile')")
     assert other in page.evaluate("[...document.querySelectorAll('.run-name')].map(link => link.hash).join()")
     page.context.close()
