@@ -351,10 +351,21 @@ def visit(browser, served, known):
 
 
 def until(page, expression, arg=None, seconds=30):
-    """Waits until an expression is true. Playwright's own way evaluates in the page, which the page's policy forbids."""
+    """Waits until an expression is true. An element that is missing counts as false: the page may be drawing it again.
+
+    Playwright's own way evaluates in the page, which the page's policy forbids.
+    """
+    from playwright import sync_api
+
     end = time.monotonic() + seconds
-    while not page.evaluate(expression, arg):
-        assert time.monotonic() < end, expression
+    while True:
+        try:
+            if page.evaluate(expression, arg):
+                return
+            fault = None
+        except sync_api.Error as error:
+            fault = error
+        assert time.monotonic() < end, fault or expression
         page.wait_for_timeout(50)
 
 
@@ -499,7 +510,7 @@ def test_an_html_artifact_runs_alone(visit):
     page.wait_for_timeout(300)
     inner = next(frame for frame in page.frames if "artifact-page" in frame.url)
     assert inner.title() == "ran", "it reached the server"
-    assert page.evaluate("document.querySelector('iframe').getAttribute('sandbox')") == "allow-scripts"
+    until(page, "document.querySelector('iframe').getAttribute('sandbox') === 'allow-scripts'")
 
 
 def test_groups_open_and_close_by_keyboard(visit):
@@ -564,7 +575,7 @@ def test_hostile_texts_stay_texts(visit):
 def test_files_are_shown_by_what_they_are(visit):
     page = visit("/run/{r}?tab=artifacts&file=shots/step_1.svg")
     page.wait_for_selector(".artifact-image input[type=range]")
-    assert page.evaluate("document.querySelector('.artifact-image input').max") == "2"
+    until(page, "document.querySelector('.artifact-image input').max === '2'")
     page.locator(".artifact-image input").focus()
     page.keyboard.press("End")
     until(page, "document.querySelector('.artifact-image img').alt === 'step_10.svg' && document.querySelector('.artifact-image img').naturalWidth === 40")
@@ -633,7 +644,7 @@ def test_a_server_that_starts_again_under_the_page_misses_nothing(make_server, b
     page.wait_for_selector(".live-dot.live")
     until(page, "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('2 points')")
     until(page, "document.querySelector('.grid').innerText.includes('came meanwhile')")
-    assert other in page.evaluate("[...document.querySelectorAll('.run-name')].map(link => link.hash).join()")
+    until(page, "run => [...document.querySelectorAll('.run-name')].some(link => link.hash.includes(run))", other)
     page.context.close()
 
 
