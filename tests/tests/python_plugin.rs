@@ -65,9 +65,9 @@ fn package() -> PathBuf {
     let me = std::env::current_exe().unwrap();
     let built = me.parent().and_then(Path::parent).unwrap();
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // With the whole workspace, the libraries below it are those that are built already for the tests of this profile;
-    // alone, it would have other features, and they would be built again.
-    build.args(["build", "--quiet", "--workspace", "--lib"]).current_dir(&project);
+    // With the whole workspace and a test of it, the libraries below are those that are built already for tests of this
+    // profile. Alone, or without the features that tests' dependencies ask for, all of them would be built again.
+    build.args(["build", "--quiet", "--workspace", "--lib", "--test", "python_plugin"]).current_dir(&project);
     let profile = if built.ends_with("release") { "release" } else { "test" };
     build.args(["--profile", profile]).arg("--target-dir").arg(built.parent().unwrap());
     assert!(build.status().unwrap().success(), "the extension module does not build");
