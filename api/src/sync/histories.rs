@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::chunk::{SyncBatch, Version};
 use super::{Chunk, Report, Source, Target};
@@ -1141,14 +1142,30 @@ fn stores_end_equal_whatever_order_they_sync_in() {
     let count = knob("RUNLODE_SYNC_HISTORIES", 10_000);
     let first = knob("RUNLODE_SYNC_SEED", 1);
     let fails = |seed: u64, steps: u64| std::panic::catch_unwind(|| run(seed, steps, false)).is_err();
-    for seed in first..first + count {
-        let steps = 10 + seed % 50;
-        if std::panic::catch_unwind(|| run(seed, steps, false)).is_ok() {
-            continue;
+    let steps = |seed: u64| 10 + seed % 50;
+    let next = AtomicU64::new(first);
+    let failed = AtomicU64::new(u64::MAX);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            scope.spawn(|| {
+                while failed.load(Ordering::Relaxed) == u64::MAX {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count {
+                        return;
+                    }
+                    if fails(seed, steps(seed)) {
+                        failed.fetch_min(seed, Ordering::Relaxed);
+                    }
+                }
+            });
         }
-        let shortest = (1..=steps).find(|steps| fails(seed, *steps)).unwrap_or(steps);
+    });
+    let seed = failed.into_inner();
+    if seed != u64::MAX {
+        let shortest = (1..=steps(seed)).find(|steps| fails(seed, *steps)).unwrap_or(steps(seed));
         println!(
-            "RUNLODE_SYNC_SEED={seed} RUNLODE_SYNC_HISTORIES=1: fails with the first {shortest} of {steps} steps:"
+            "RUNLODE_SYNC_SEED={seed} RUNLODE_SYNC_HISTORIES=1: fails with the first {shortest} of {} steps:",
+            steps(seed)
         );
         run(seed, shortest, true);
         panic!("seed {seed} fails");
