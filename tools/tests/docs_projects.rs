@@ -11,23 +11,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use support::command;
+use support::{command, commands};
 use tempfile::TempDir;
-
-/// The commands of a page's shell blocks.
-fn commands(page: &str) -> Vec<String> {
-    let mut out = Vec::new();
-    let mut inside = false;
-    for line in page.lines() {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            line if inside => out.push(line.to_owned()),
-            _ => {}
-        }
-    }
-    out
-}
 
 const PROJECT: &str = "entry_points:\n  main: {command: echo main}\n  train:\n    parameters: {lr: {default: 0.1}}\n    command: echo train {lr}\n";
 const CONTAINER: &str = "name: demo\ndocker_env: {image: base}\nentry_points: {main: {command: python x.py}}\n";

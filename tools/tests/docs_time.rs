@@ -8,22 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use runlode::{LocalStore, RunSpec, RunStatus, VersionSpec};
+use support::commands;
 use tempfile::TempDir;
-
-/// The commands of a page's shell blocks.
-fn commands(page: &str) -> Vec<String> {
-    let mut out = Vec::new();
-    let mut inside = false;
-    for line in page.lines() {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            line if inside => out.push(line.to_owned()),
-            _ => {}
-        }
-    }
-    out
-}
 
 /// A store with everything that the commands name.
 fn place() -> TempDir {

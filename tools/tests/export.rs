@@ -6,22 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{done, imported, json, refused};
-
-/// The commands of a page's shell blocks.
-fn commands(page: &str) -> Vec<String> {
-    let mut out = Vec::new();
-    let mut inside = false;
-    for line in page.lines() {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            line if inside => out.push(line.to_owned()),
-            _ => {}
-        }
-    }
-    out
-}
+use support::{commands, done, imported, json, refused};
 
 #[test]
 fn every_command_of_the_page_runs() {

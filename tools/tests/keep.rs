@@ -14,28 +14,13 @@ use std::time::{Duration, Instant};
 
 use runlode::{AsOf, HistoryQuery, LocalStore, Lsn, RunSpec, Snapshot, Store};
 use serde_json::Value;
-use support::{command, database, done, json, refused, runlode, said};
+use support::{command, commands, database, done, json, refused, runlode, said};
 use tempfile::TempDir;
 
 const WRITES: &str = "RUNLODE_KEEP_WRITES";
 
 fn kills() -> u64 {
     std::env::var("RUNLODE_KEEP_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(4)
-}
-
-/// The commands of a page's shell blocks.
-fn commands(page: &str) -> Vec<String> {
-    let mut inside = false;
-    let mut out = Vec::new();
-    for line in page.lines() {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            line if inside => out.push(line.to_owned()),
-            _ => {}
-        }
-    }
-    out
 }
 
 #[test]

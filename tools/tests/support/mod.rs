@@ -9,6 +9,21 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// The commands of a page's shell blocks.
+pub(crate) fn commands(page: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut inside = false;
+    for line in page.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside => out.push(line.to_owned()),
+            _ => {}
+        }
+    }
+    out
+}
+
 /// MLflow's database that ships with the project.
 pub(crate) fn database() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/mlflow.db").canonicalize().unwrap()
