@@ -2,7 +2,7 @@
 //! requirements.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -86,8 +86,12 @@ pub fn environment(folder: &Path) -> Result<PathBuf, String> {
         let names = names.map(|line| line.split("==").next().unwrap_or(line)).filter(|name| *name != "mlflow");
         requirements = format!("mlflow=={version}\n{}\n", names.collect::<Vec<_>>().join("\n"));
     }
-    let place = folder.join(name);
+    let place = folder.join(&name);
     let python = place.join("bin/python");
+    // Tests of one process, and of several, ask at once: one makes it, the others wait.
+    let lock = folder.join(format!("{name}.lock"));
+    let lock = File::create(&lock).map_err(|error| format!("{}: {error}", lock.display()))?;
+    lock.lock().map_err(|error| format!("the lock of {} cannot be taken: {error}", place.display()))?;
     let stamp = place.join("requirements.txt");
     if python.exists() && fs::read_to_string(&stamp).is_ok_and(|made| made == requirements) {
         return Ok(python);

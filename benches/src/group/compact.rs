@@ -44,8 +44,9 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     let store = local.engine().clone();
     let keys = engine::keys(&store, BATCH_KEYS)?;
     context.progress(&format!("{points} points of {RUNS} runs"));
-    let mut stream = Stream::new(Values::Loss, BATCH_KEYS);
     for number in 0..RUNS {
+        // Every run begins at step 0.
+        let mut stream = Stream::new(Values::Loss, BATCH_KEYS);
         engine::log_stream(&store.run(run_id(number))?, &keys, &mut stream, points / RUNS as usize)?;
     }
     engine::seal_all(&store)?;

@@ -20,6 +20,7 @@
 //! - Every batch carries an idempotency key made of what it was read from (kind, id, content), for imports that race.
 //! - Deletions come last, as what is deleted takes no changes.
 
+mod appender;
 mod artifacts;
 mod base;
 mod beneath;

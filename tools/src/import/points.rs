@@ -11,11 +11,13 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use runlode::{MetricContext, Point, RawView, RunId, TimestampMs};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
+use super::appender::{self, Appender, PointsBatch};
 use super::decode::{self, integer_of, number_of, text, text_or_empty, value};
 use super::key::Key;
 use super::merge::Grouped;
@@ -56,6 +58,8 @@ struct Current {
     latest: Vec<Point>,
     /// By time and step.
     model_points: HashMap<(i64, i64), Vec<ModelPoint>>,
+    /// `keys`, as the last batch that was given has them.
+    keys_given: Arc<[String]>,
     points: Vec<IndexedPoint>,
     rows_in_batch: u64,
     batches: i64,
@@ -67,6 +71,17 @@ pub(super) fn import(
     options: &ImportOptions,
     foreign: &Foreign,
     sink: &mut Sink<'_>,
+    report: &mut Report,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    appender::beside(sink, report, |appender, report| read(source, options, foreign, appender, report, progress))
+}
+
+fn read(
+    source: &Source,
+    options: &ImportOptions,
+    foreign: &Foreign,
+    appender: &Appender<'_>,
     report: &mut Report,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
@@ -112,7 +127,7 @@ pub(super) fn import(
     if let Some(files) = source.files() {
         let restore_infinities = options.restore_infinities && !source.keeps_all_points();
         let from = Files { source, files, restore_infinities, foreign };
-        from.import(&mut models, sink, report, progress)?;
+        from.import(&mut models, appender, report, progress)?;
         report.skip("metric rows of logged models whose run has no points", models.finish()?);
         return Ok(());
     }
@@ -130,19 +145,19 @@ pub(super) fn import(
         let same = matches!((value(row, 0)?, &current), (ValueRef::Text(uuid), Some(at)) if uuid == at.uuid.as_bytes());
         if !same {
             if let Some(finished) = current.take() {
-                finished.finish(&mut latest, sink, report)?;
+                finished.finish(&mut latest, appender, report)?;
             }
-            current = Some(Current::begin(text_or_empty(row, 0)?, foreign, &mut models, sink)?);
+            current = Some(Current::begin(text_or_empty(row, 0)?, foreign, &mut models, appender)?);
         }
         if let Some(current) = &mut current {
             current.add(row, options, report)?;
             if current.points.len() >= POINTS_PER_BATCH {
-                current.put(sink, report)?;
+                current.put(appender, report)?;
             }
         }
     }
     if let Some(finished) = current.take() {
-        finished.finish(&mut latest, sink, report)?;
+        finished.finish(&mut latest, appender, report)?;
     }
     report.skip("metric rows of logged models whose run has no points", models.finish()?);
     progress(Progress { phase: "points", done, total: done });
@@ -161,7 +176,7 @@ impl Files<'_> {
     fn import(
         &self,
         models: &mut Grouped<'_>,
-        sink: &mut Sink<'_>,
+        appender: &Appender<'_>,
         report: &mut Report,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<()> {
@@ -173,16 +188,16 @@ impl Files<'_> {
             progress(Progress { phase: "runs with points", done, total });
             done += 1;
             let uuid = text_or_empty(row, 0)?;
-            let mut current = Current::begin(uuid.clone(), self.foreign, models, sink)?;
+            let mut current = Current::begin(uuid.clone(), self.foreign, models, appender)?;
             let mut found = Report::default();
             self.files.read(&uuid, &mut found, &mut |point| {
                 current.add_point(point, self.restore_infinities, report);
                 if current.points.len() >= POINTS_PER_BATCH {
-                    current.put(sink, report)?;
+                    current.put(appender, report)?;
                 }
                 Ok(())
             })?;
-            current.put(sink, report)?;
+            current.put(appender, report)?;
             current.count_lost(report);
             report.absorb(found);
         }
@@ -192,9 +207,9 @@ impl Files<'_> {
 }
 
 impl Current {
-    fn begin(uuid: String, foreign: &Foreign, models: &mut Grouped<'_>, sink: &Sink<'_>) -> Result<Self> {
+    fn begin(uuid: String, foreign: &Foreign, models: &mut Grouped<'_>, appender: &Appender<'_>) -> Result<Self> {
         let (run, _) = decode::run_id(&uuid);
-        let snapshot = sink.store().view()?;
+        let snapshot = appender.store().view()?;
         let state = snapshot.run(run)?;
         let has_points = state.is_some() && snapshot.has_points(run)?;
         let rewound_to = state.as_ref().and_then(|state| state.rewinds.iter().map(|rewind| rewind.to_step).min());
@@ -226,6 +241,7 @@ impl Current {
             indexes: HashMap::new(),
             latest: Vec::new(),
             model_points,
+            keys_given: Arc::default(),
             points: Vec::new(),
             rows_in_batch: 0,
             batches: 0,
@@ -342,14 +358,16 @@ impl Current {
         self.rows_in_batch += 1;
     }
 
-    /// Appends what was taken.
-    fn put(&mut self, sink: &mut Sink<'_>, report: &mut Report) -> Result<()> {
+    /// Gives what was taken to the appender.
+    fn put(&mut self, appender: &Appender<'_>, report: &mut Report) -> Result<()> {
         let hash = std::mem::replace(&mut self.hash, Key::new("points"));
         if !self.points.is_empty() {
             let mut key = hash.text(&self.uuid).number(self.batches);
             let all = self.points.len();
             if self.has_points {
-                self.leave_out_known(&sink.store().view()?)?;
+                // Earlier batches of the same run count as known, too.
+                appender.wait()?;
+                self.leave_out_known(&appender.store().view()?)?;
             }
             if let Some(to_step) = self.rewound_to {
                 // The run continued differently in the store: points after that step must not come back.
@@ -359,16 +377,20 @@ impl Current {
                 report.skip("points after the step to which their run was rewound in the store", left_out);
                 self.rows_in_batch = self.rows_in_batch.saturating_sub(left_out);
             }
+            let (run, rows) = (self.run, self.rows_in_batch);
             if self.points.is_empty() {
-                sink.batches_known += 1;
+                report.imported.points += rows;
+                appender.count_known()?;
             } else {
                 if self.points.len() < all {
                     key = key.text("rest").number(self.points.len() as i64);
                 }
-                let kept = sink.put_points(&key, self.run, &self.keys, &self.points, report)?;
-                self.rows_in_batch = self.rows_in_batch.saturating_sub(self.points.len() as u64 - kept);
+                if self.keys_given.len() < self.keys.len() {
+                    self.keys_given = self.keys.as_slice().into();
+                }
+                let points = std::mem::replace(&mut self.points, Vec::with_capacity(all));
+                appender.put(PointsBatch { key, run, keys: Arc::clone(&self.keys_given), points, rows })?;
             }
-            report.imported.points += self.rows_in_batch;
         }
         self.points.clear();
         self.rows_in_batch = 0;
@@ -405,9 +427,9 @@ impl Current {
         report.skip("metric rows of logged models without a point in their run", lost);
     }
 
-    /// Appends the rest, and compares the latest values with the source's own table of them.
-    fn finish(mut self, latest: &mut Grouped<'_>, sink: &mut Sink<'_>, report: &mut Report) -> Result<()> {
-        self.put(sink, report)?;
+    /// Gives the rest, and compares the latest values with the source's own table of them.
+    fn finish(mut self, latest: &mut Grouped<'_>, appender: &Appender<'_>, report: &mut Report) -> Result<()> {
+        self.put(appender, report)?;
         self.count_lost(report);
         if !self.wanted {
             return Ok(());
