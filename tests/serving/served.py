@@ -25,9 +25,6 @@ def shown(value):
         return {"dict": [[shown(key), shown(each)] for key, each in value.items()]}
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [shown(each) for each in value]}
-    if isinstance(value, (np.bool_, np.number, np.bytes_, np.str_)):
-        # Objects, maps and columns of bytes hold them in MLflow, and plain values here.
-        value = value.item()
     return [type(value).__name__, repr(value)]
 
 
@@ -222,6 +219,7 @@ SIGNATURES = {
     "scalars": scalars,
     "nested": nested,
     "unnamed": lambda: ModelSignature(Schema([ColSpec(DataType.double), ColSpec(DataType.double)])),
+    "params only": lambda: ModelSignature(params=ParamSchema([ParamSpec("n", DataType.integer, 3)])),
     "tensors": lambda: ModelSignature(
         Schema([TensorSpec(np.dtype("float32"), (-1, 2), "a"), TensorSpec(np.dtype("int64"), (-1,), "b")])
     ),

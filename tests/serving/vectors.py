@@ -58,6 +58,7 @@ NESTED = [
     *(body("dataframe_records", [{"s": "x", "arr": [1], "mp": mp}]) for mp in [{"k": ["a"]}, None, {}, {"k": "a"}, {"k": [1]}]),
     body("dataframe_records", [{"s": "x", "arr": [1], "any": {"deep": [1, "x", None]}}]),
     body("instances", [{"s": "x", "arr": [1]}]), body("inputs", {"s": "x", "arr": [1, 2]}),
+    body("inputs", {"s": "x", "arr": [1], "obj": {"x": 1.5}, "mp": {"k": ["a"]}}), body("inputs", [{"s": "x", "arr": [1], "obj": {"x": 0}}]),
 ]
 UNNAMED = [
     body("inputs", value)
@@ -74,6 +75,8 @@ TENSORS = [
     body("instances", [{"a": [1, 2], "b": 5}, {"a": [3, 4], "b": 6}]),
     body("dataframe_split", {"columns": ["a", "b"], "data": [[[1, 2], 5], [[3, 4], 6]]}),
     body("dataframe_split", {"columns": ["a", "b"], "data": [[[1, 2, 3], 5]]}),
+    '{"dataframe_split": {"columns": ["a", "b"], "data": [[[1, 2], Infinity], [[3, NaN], 6]]}}',
+    '{"dataframe_records": [{"a": [1, 2], "b": [NaN]}, {"a": [3, Infinity], "b": [1e300]}]}',
 ]
 MATRIX = [
     *(body(key, value) for key in ("inputs", "instances") for value in [
@@ -82,6 +85,11 @@ MATRIX = [
     body("dataframe_split", {"data": [[1, 2, 3]]}),
     body("dataframe_records", [{"p0": 1, "p1": 2, "p2": 3}]),
     body("inputs", [[1, 2, 3]], params={"n": 1}),
+]
+# An input that cannot be read is told before params that are refused.
+PARAMS_ONLY = [
+    body("inputs", [1], params={"n": 4}), body("inputs", [1], params={"n": "x"}), body("inputs", [[1], [2, 3]], params={"n": "x"}),
+    body("instances", {"a": 1, "b": {}}, params={"n": [1]}), body("dataframe_split", {"columns": ["a"]}, params=[1]),
 ]
 HINTED = [
     body("inputs", ["a", "b"]), body("inputs", [1]), body("inputs", "a"), body("inputs", []), body("instances", ["a"]),
@@ -100,7 +108,7 @@ SKLEARN = [
 def texts(model):
     given = {
         "untyped": UNTYPED, "scalars": SCALARS, "nested": NESTED, "unnamed": UNNAMED, "tensors": TENSORS,
-        "matrix": MATRIX, "hinted": HINTED, "sklearn": SKLEARN,
+        "matrix": MATRIX, "params only": PARAMS_ONLY, "hinted": HINTED, "sklearn": SKLEARN,
     }[model]
     for text in given:
         yield JSON, text.encode("utf-8", "surrogatepass")

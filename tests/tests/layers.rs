@@ -180,7 +180,7 @@ const PROJECTS: Crate = Crate {
 
 const YAML: Crate = Crate {
     src: "../api/yaml/src",
-    levels: &[&["value.rs"], &["text.rs", "scalar.rs"], &["dump.rs", "load.rs"], &["lib.rs"]],
+    levels: &[&["error.rs", "value.rs"], &["text.rs", "scalar.rs", "strict.rs"], &["dump.rs", "load.rs"], &["lib.rs"]],
     imports_min: 4,
 };
 

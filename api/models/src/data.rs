@@ -146,6 +146,9 @@ pub enum Value {
     Dict(Vec<(Arc<str>, Value)>),
     /// `numpy.ndarray`
     Tensor(Box<Tensor>),
+    /// A scalar of numpy, such as `numpy.float64`: its dtype, and the value as Python has it. MLflow leaves them in
+    /// objects, in maps and in columns of several types.
+    Numpy(DType, Box<Value>),
 }
 
 impl Label {
@@ -327,6 +330,17 @@ impl Tensor {
             values = (0..lists_count).map(|_| Value::List(rest.by_ref().take(*dimension).collect())).collect();
         }
         if self.shape.is_empty() { values.pop().unwrap_or(Value::None) } else { Value::List(values) }
+    }
+}
+
+impl Value {
+    /// The value as Python's own types have it.
+    #[must_use]
+    pub fn into_plain(self) -> Self {
+        match self {
+            Self::Numpy(_, value) => *value,
+            other => other,
+        }
     }
 }
 

@@ -455,6 +455,7 @@ pub fn write(out: &mut String, value: &Value) {
             out.push('}');
         }
         Value::Tensor(tensor) => write(out, &tensor.to_value()),
+        Value::Numpy(_, value) => write(out, value),
     }
 }
 

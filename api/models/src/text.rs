@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::civil;
 
-use crate::data::Value;
+use crate::data::{DType, Value};
 
 /// Bytes of one line of Python's `base64.encodebytes`: 76 letters.
 const LINE_BYTES: usize = 57;
@@ -27,7 +27,17 @@ pub(crate) fn python_str(value: &Value) -> String {
         Value::Text(text) => text.to_string(),
         Value::Datetime(nanos) => iso_datetime(*nanos),
         Value::Date(days) => iso_date(*days),
+        Value::Numpy(_, value) => python_str(value),
         other => python_repr(other),
+    }
+}
+
+/// The class of a dtype's scalars.
+fn scalar_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Str => "str_",
+        DType::Bytes => "bytes_",
+        other => other.name(),
     }
 }
 
@@ -58,6 +68,8 @@ pub(crate) fn python_repr(value: &Value) -> String {
             format!("{{{}}}", entries.join(", "))
         }
         Value::Tensor(tensor) => format!("array({})", python_repr(&tensor.to_value())),
+        Value::Numpy(_, value) if matches!(**value, Value::Bool(_)) => format!("np.{}_", python_repr(value)),
+        Value::Numpy(dtype, value) => format!("np.{}({})", scalar_name(*dtype), python_repr(value)),
     }
 }
 

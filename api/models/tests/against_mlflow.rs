@@ -60,6 +60,7 @@ fn cell(value: &Value) -> String {
             format!("{{{}}}", entries.join(", "))
         }
         Value::Tensor(tensor) if tensor.shape.is_empty() => format!("array({})", cell(&tensor.elements.value(0))),
+        Value::Numpy(dtype, value) => format!("{}({})", dtype.name(), cell(value)),
         Value::Tensor(tensor) => match tensor.to_value() {
             Value::List(items) if tensor.shape.len() == 1 => format!("array[{}]", list(&items)),
             nested => nested_array(&nested),

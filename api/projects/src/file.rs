@@ -222,7 +222,7 @@ impl Reader<'_> {
             }
             other => return Err(self.refused(top, &[], format!("{} where a map of keys is expected", other.kind()))),
         }
-        if let Some(job) = top.get("databricks_spark_job").filter(|job| job.value != Value::Null) {
+        if let Some(job) = top.get("databricks_spark_job").filter(|job| !job.is_falsy()) {
             return Err(self.refused(job, &["databricks_spark_job"], "not supported; launch it with mlflow run"));
         }
         let entry_points = self.entry_points(top)?;
@@ -339,7 +339,7 @@ impl Reader<'_> {
             return Err(self.refused(node, &[key], reason));
         };
         let path = self.root.join(name);
-        if !path.is_file() {
+        if !path.exists() {
             return Err(self.refused(node, &[key], format!("there is no file {}", path.display())));
         }
         Ok(path)

@@ -67,6 +67,9 @@ pub struct Untyped {
     pub form: UntypedForm,
     /// The client's bytes. JSON was parsed once, so it is an object that holds what its form says.
     pub body: Bytes,
+    /// Whether the request is refused for another reason than its input, which goes first: the input is only read, and
+    /// the answer of the model is `null`.
+    pub is_only_read: bool,
 }
 
 /// What the body of an [`Untyped`] request is.

@@ -2,27 +2,25 @@
 //!
 //! Aliases are copied, so the number of nodes is bounded: a small file can name billions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
+use crate::error::YamlError;
 use crate::scalar::{Kind, kind_of, tagged, value_of};
+use crate::strict::Strict;
 use crate::value::{Node, Value};
 
 /// Nodes of a file, copies of aliases included.
 const NODES_MAX: usize = 100_000;
 /// Lists and maps inside one another.
 const DEPTH_MAX: usize = 100;
-
-/// A text that PyYAML could not load, or only at a cost that no project file is worth.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
-pub struct YamlError {
-    /// Line in the file, from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub reason: String,
-}
+/// How the parser's errors about indentation begin.
+const INDENTATION: &str = "invalid indentation";
+/// Lines whose indentation is passed over.
+const LOOSENED_MAX: usize = 100;
+/// Further than any block of a file is indented.
+const LOOSENED_SPACES: usize = 200;
 
 /// Loads the one document of a text, as `yaml.safe_load` does. An empty text is `Value::Null`.
 ///
@@ -38,7 +36,43 @@ pub struct YamlError {
 /// # Errors
 /// Wrong syntax, unknown tags, dates that do not exist, a second document; too many or too deep nodes.
 pub fn load(text: &str) -> Result<Node, YamlError> {
-    let mut loader = Loader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+    let first = match load_once(text) {
+        (Ok(node), _) => return Ok(node),
+        (Err(error), _) => error,
+    };
+    // PyYAML does not look at how far the lines of a quoted text, and of what stands in brackets, are indented.
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let (mut loosened, mut error) = (BTreeSet::new(), first.clone());
+    while error.reason.starts_with(INDENTATION) && loosened.len() < LOOSENED_MAX {
+        // A quoted text is told by its first line.
+        let mut at = error.line + usize::from(error.reason.contains("quoted"));
+        while loosened.contains(&at) {
+            at += 1;
+        }
+        let Some(line) = at.checked_sub(1).and_then(|at| lines.get_mut(at)) else { break };
+        line.insert_str(0, &" ".repeat(LOOSENED_SPACES));
+        loosened.insert(at);
+        match load_once(&(lines.join("\n") + "\n")) {
+            (Ok(node), strict) if loosened.iter().all(|line| strict.is_free(*line)) => return Ok(node),
+            (Ok(_), _) => break,
+            (Err(next), _) => error = next,
+        }
+    }
+    Err(first)
+}
+
+/// Loads a text as it stands.
+fn load_once(text: &str) -> (Result<Node, YamlError>, Strict) {
+    let strict = match Strict::new(text) {
+        Ok(strict) => strict,
+        Err(error) => return (Err(error), Strict::default()),
+    };
+    let mut loader = Loader { parser: Parser::new_from_str(text), strict, anchors: HashMap::new(), nodes: 0 };
+    let loaded = document(&mut loader);
+    (loaded, loader.strict)
+}
+
+fn document(loader: &mut Loader<'_>) -> Result<Node, YamlError> {
     let mut document = None;
     loop {
         let (event, span) = loader.next()?;
@@ -51,6 +85,7 @@ pub fn load(text: &str) -> Result<Node, YamlError> {
             event => document = Some(loader.node(event, span, 0)?),
         }
     }
+    loader.strict.end()?;
     Ok(document.unwrap_or(Node { value: Value::Null, line: 1 }))
 }
 
@@ -60,6 +95,7 @@ fn refused(span: Span, reason: impl Into<String>) -> YamlError {
 
 struct Loader<'text> {
     parser: Parser<'text, StrInput<'text>>,
+    strict: Strict,
     /// By the parser's number of the anchor: the node, and how many nodes it holds.
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
@@ -74,7 +110,10 @@ enum Key {
 impl<'text> Loader<'text> {
     fn next(&mut self) -> Result<(Event<'text>, Span), YamlError> {
         match self.parser.next_event() {
-            Some(Ok(event)) => Ok(event),
+            Some(Ok((event, span))) => {
+                self.strict.event(&event, span)?;
+                Ok((event, span))
+            }
             Some(Err(error)) => Err(YamlError { line: error.marker().line(), reason: error.info().to_owned() }),
             None => Ok((Event::StreamEnd, Span::default())),
         }
@@ -138,6 +177,10 @@ impl<'text> Loader<'text> {
             let (event, span) = self.next()?;
             let key = match event {
                 Event::MappingEnd => break,
+                // The parser's span of a key that is not there is that of the colon.
+                Event::Scalar(text, ScalarStyle::Plain, 0, None) if text.is_empty() && self.strict.lacks_key(span) => {
+                    return Err(refused(span, "a key is missing before the colon"));
+                }
                 Event::Scalar(text, ScalarStyle::Plain, _, None) if kind_of(&text) == Kind::Merge => Key::Merge,
                 Event::Scalar(text, ScalarStyle::Plain, _, None) if kind_of(&text) == Kind::Default => {
                     Key::Plain(Node { value: Value::Text(text.into_owned()), line: span.start.line() })
@@ -192,9 +235,19 @@ fn merge(value: Node, merged: &mut Vec<(Node, Node)>) -> Result<(), String> {
     Ok(())
 }
 
+/// The name of a tag of YAML's own, in the short form or in full.
+fn own(tag: &Tag) -> Option<&str> {
+    match tag.is_yaml_core_schema() {
+        true => Some(&tag.suffix),
+        false => tag.suffix.strip_prefix("tag:yaml.org,2002:").filter(|_| tag.handle.is_empty()),
+    }
+}
+
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, String> {
+    if let Some(name) = tag.and_then(own) {
+        return tagged(name, text);
+    }
     match tag {
-        Some(tag) if tag.is_yaml_core_schema() => tagged(&tag.suffix, text),
         // A lone `!` makes a text of any scalar that is written.
         Some(tag) if tag.handle.is_empty() && tag.suffix == "!" && text.is_empty() => Ok(Value::Null),
         Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Ok(Value::Text(text.to_owned())),
@@ -207,7 +260,7 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, St
 fn check_tag(tag: Option<&Tag>, expected: &str) -> Result<(), String> {
     match tag {
         None => Ok(()),
-        Some(tag) if tag.is_yaml_core_schema() && tag.suffix == expected => Ok(()),
+        Some(tag) if own(tag) == Some(expected) => Ok(()),
         Some(tag) => Err(format!("the tag {}{} is not known; take it away", tag.handle, tag.suffix)),
     }
 }

@@ -138,7 +138,9 @@ fn int_of(text: &str) -> Result<Value, String> {
     } else if let Some(hex) = digits.strip_prefix("0x") {
         number.push_all(hex, 16).ok_or_else(wrong)?;
     } else if digits != "0" && digits.starts_with('0') {
-        number.push_all(&digits[1..], 8).ok_or_else(wrong)?;
+        // A tag takes Python's own sign of octal digits, too.
+        let octal = digits.strip_prefix("0o").or_else(|| digits.strip_prefix("0O")).unwrap_or(&digits[1..]);
+        number.push_all(octal, 8).ok_or_else(wrong)?;
     } else {
         for (index, part) in digits.split(':').enumerate() {
             let mut place = Decimal::default();

@@ -1,7 +1,7 @@
 """Makes yaml.txt: what PyYAML's safe loader and Python's str() make of a text. Run: python make_yaml.py > yaml.txt
 
-Not among the sources, since the loaders differ and no project file has them: tabs before the first key, inside brackets, before
-a comment and in quoted texts of several lines; lists that contain themselves."""
+Not among the sources, since the loaders differ and no project file has them: other line breaks than those of files (U+0085,
+U+2028), a tab at the beginning of a quoted text's second line, sets and ordered maps, lists that contain themselves."""
 
 import yaml
 
@@ -20,6 +20,11 @@ null|Null|NULL|~|nULL|None|none|""|''|" "|'yes'|"1.0"|'0.10'
 a: &x 1\nb: *x|a: &x {p: 1, q: 2}\nb:\n  <<: *x\n  q: 3\n  r: 4|a: {<<: [{p: 1}, {p: 2, q: 3}]}|a: {<<: 5}|a: *missing|=|a: =|{=: 1}|<<|[<<]
 a: |\n  line\n    more\n|a: >\n  folded\n  text\n\n  next\n|a: >\n  one\n    two\n  three\n|a: |-\n  x\n|a: |+\n  x\n\n|a: >-\n  x\n  y\n|a: 'it''s'|a: "\u00e9 \x41 \\"|a: plain text # comment|a: b: c|a:1|- a\n- b|--- x|x\n---\ny|a: 'multi\n  line'
 - 5 # five|'%a'|%a|@a|`a|a@b|a#b|'#a'|a: [1,2\n|a: "x|a:\n\tb: 1|a:\n  b: 1\n\tc: 2|a:\n  - 1\n\t- 2|a:\tx\n|a: x\n\ty|a:\tb|{a, b}|{a:1}|[a: 1, b]|{a: , b: 2}|a: {type:int, default: 3}|? a\n: b|"\u263a"|héllo|- - 1\n  - 2|a: -1|a: - 1|a: !|a: !!str|key with spaces: v|"quoted key": v|5: v|1.5: v|~: v|2024-01-02: v
+x: [1,\n2]|x: {\na: 1\n}\nb: 2|x:\n  y: "one\ntwo"\n  z: 1|x:\n  y: 'one\n\n two'|x:\n  y: ["a\nb", 'c\nd',\n{e: f}]|x:\n  y:\nz: [|x:\n    y: 1\n  z: 2|x:\n  "a" b
+a\t: 1|a:\t1|a:\t\n  b: 1|a: 1\t# c|a: 1 # c\td|\t\na: 1|a: "x\ty"|a: x\ty|[1,\t2]|{a:\t1}|# c\td\na: 1|- a\n\t\n- b|a: |\n  x\ty\nb: 1|a: "x" #\ty|a: b#\tc
+{a: http://h/p?q}|[x?y]|{a: ?x}|{a: ::x}|{a: |x}|a: >x|{a: >x}|a: x?y|{? a : b}|{"a?b": c}|[&q a, *q]|{a: "?"}|[":a"]
+a: &x 1\nb: &x 2|a: &x 1\nb: &y 2|a: !!str &x 1\nb: &x !!int 2|&x a: 1\n&x b: 2|a: &x [1]\nb: &x {c: d}
+%YAML 1.1\n---\na: 1|%YAML 1.2\n---\na: 1|%YAML 2.0\n---\na: 1|: 1|{: 1}|a: 1\n: 2|? \n: 1|!!int 0o17|!!int 0O17|!<tag:yaml.org,2002:str> 1|!<tag:yaml.org,2002:int> "7"|!<tag:yaml.org,2002:seq> [1]|!<x> 1
 """
 
 

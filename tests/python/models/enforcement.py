@@ -46,12 +46,14 @@ def cell(value):
         return "None"
     if value is pd.NaT:
         return "NaT"
-    if isinstance(value, (bool, np.bool_)):
-        return str(bool(value))
-    if isinstance(value, (int, np.integer)):
-        return str(int(value))
-    if isinstance(value, (float, np.floating)):
-        return "nan" if math.isnan(value) else "f:" + repr(float(value))
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+        return f"{dtype_name(value.dtype)}({cell(value.item())})"
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else "f:" + repr(value)
     if isinstance(value, str):
         return "s:" + value
     if isinstance(value, (bytes, bytearray)):
@@ -63,8 +65,8 @@ def cell(value):
         return "t:" + str(value.value)
     if isinstance(value, np.ndarray):
         if value.ndim == 0:
-            return "array(" + cell(value[()]) + ")"
-        return "array[" + ", ".join(cell(item) for item in value) + "]"
+            return "array(" + cell(plain(value[()])) + ")"
+        return "array[" + ", ".join(cell(plain(item)) for item in value) + "]"
     if isinstance(value, list):
         return "[" + ", ".join(cell(item) for item in value) + "]"
     if isinstance(value, dict):
@@ -82,15 +84,25 @@ def dtype_name(dtype):
     return {"U": "str", "S": "bytes", "O": "object"}.get(dtype.kind, str(dtype))
 
 
+def plain(element):
+    """An element of an array of one type as Python has it."""
+    return element.item() if isinstance(element, np.generic) and not isinstance(element, np.datetime64) else element
+
+
 def tensor(array):
-    return {"shape": list(array.shape), "dtype": dtype_name(array.dtype), "cells": [cell(x) for x in array.reshape(-1)]}
+    cells = [cell(x if array.dtype == object else plain(x)) for x in array.reshape(-1)]
+    return {"shape": list(array.shape), "dtype": dtype_name(array.dtype), "cells": cells}
+
+
+def column(cells):
+    return [cell(x if cells.dtype == object else plain(x)) for x in cells]
 
 
 def shown(data):
     """What the model was handed."""
     if isinstance(data, pd.DataFrame):
         columns = [
-            {"name": str(name), "dtype": dtype_name(data.iloc[:, at].dtype), "cells": [cell(x) for x in data.iloc[:, at]]}
+            {"name": str(name), "dtype": dtype_name(data.iloc[:, at].dtype), "cells": column(data.iloc[:, at])}
             for at, name in enumerate(data.columns)
         ]
         return {"frame": columns, "rows": len(data)}

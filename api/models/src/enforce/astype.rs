@@ -72,20 +72,34 @@ fn truncated(values: Vec<f64>, to: DType) -> Result<Cells, Fault> {
     if let Some(row) = values.iter().position(|value| is_unsigned(to) && *value < 0.0) {
         return Err(Fault::at(row, &Value::Float(values[row]), "a negative number"));
     }
-    let (min, max) = bounds(to).unwrap_or((i64::MIN.into(), i64::MAX.into()));
-    let wide = to == DType::UInt64;
-    let int = |value: f64| {
-        let whole = value as i128;
-        match to {
-            DType::Int32 | DType::Int64 if whole < min || whole > max => min as i64,
-            DType::Int64 => whole as i64,
-            _ if wide => whole.clamp(0, max) as u64 as i64,
-            // Smaller types are cut out of 32 bits.
-            _ if whole < i128::from(i32::MIN) || whole > i128::from(i32::MAX) => i64::from(i32::MIN),
-            _ => whole as i64,
+    Ok(cut(values, to))
+}
+
+/// `numpy.ndarray.astype(dtype)` of an array: as [`astype`], and floats become integers without a look at them.
+pub(crate) fn numpy_astype(cells: Cells, dtype: DType) -> Result<Cells, Fault> {
+    match &cells {
+        Cells::Array(from, array) if is_float(*from) && bounds(dtype).is_some() => {
+            Ok(cut(series::floats(*from, array).unwrap_or_default(), dtype))
         }
+        _ => astype(cells, dtype),
+    }
+}
+
+/// Floats as integers by the instructions of x86-64 that numpy uses one by one: into 64 bits or, for small types, 32, the
+/// lowest number for what has no place there, and then the lower bits.
+fn cut(values: Vec<f64>, to: DType) -> Cells {
+    const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+    const TWO_TO_31: f64 = 2_147_483_648.0;
+    let in_64 = |value: f64| if (-TWO_TO_63..TWO_TO_63).contains(&value) { value as i64 } else { i64::MIN };
+    let in_32 = |value: f64| {
+        if value > -TWO_TO_31 - 1.0 && value < TWO_TO_31 { i64::from(value as i32) } else { i64::from(i32::MIN) }
     };
-    Ok(series::of_integers(to, values.into_iter().map(int).collect()))
+    let int = |value: f64| match to {
+        DType::UInt64 if value >= TWO_TO_63 => in_64(value - TWO_TO_63) ^ i64::MIN,
+        DType::UInt64 | DType::Int64 | DType::UInt32 => in_64(value),
+        _ => in_32(value),
+    };
+    series::of_integers(to, values.into_iter().map(int).collect())
 }
 
 /// Letters outside the alphabet are dropped, and nothing after the padding is read, as Python's `base64.decodebytes`.
@@ -151,6 +165,49 @@ pub(crate) fn utf8_bytes(cells: &Cells) -> Result<Cells, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn floats_are_cut_as_by_numpy() {
+        let values = vec![3e9, -1.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e10, 300.7, 1.8e19, -5e9];
+        let cells = Cells::Array(DType::Float64, std::sync::Arc::new(arrow_array::Float64Array::from(values)));
+        let table: [(DType, [&str; 9]); 4] = [
+            (DType::UInt8, ["0", "255", "0", "0", "0", "0", "44", "0", "0"]),
+            (
+                DType::Int32,
+                [
+                    "-2147483648",
+                    "-1",
+                    "-2147483648",
+                    "-2147483648",
+                    "-2147483648",
+                    "-2147483648",
+                    "300",
+                    "-2147483648",
+                    "-2147483648",
+                ],
+            ),
+            (DType::UInt32, ["3000000000", "4294967295", "0", "0", "0", "1410065408", "300", "0", "3589934592"]),
+            (
+                DType::UInt64,
+                [
+                    "3000000000",
+                    "18446744073709551615",
+                    "9223372036854775808",
+                    "0",
+                    "9223372036854775808",
+                    "10000000000",
+                    "300",
+                    "18000000000000000000",
+                    "18446744068709551616",
+                ],
+            ),
+        ];
+        for (to, expected) in table {
+            let made = numpy_astype(cells.clone(), to).unwrap();
+            let found: Vec<String> = made.values().iter().map(crate::text::python_str).collect();
+            assert_eq!(found, expected, "{}", to.name());
+        }
+    }
 
     #[test]
     fn base64_as_python_reads_it() {

@@ -156,12 +156,21 @@ pub(crate) fn of_columns(entries: Vec<(Arc<str>, Value)>) -> Result<Frame, Fault
                 Value::List(items) => Cells::Objects(items),
                 other => infer(vec![other; rows_count]),
             },
-            Value::Tensor(tensor) => of_elements(taken(&tensor.elements, std::iter::repeat_n(0, rows_count))?),
+            Value::Tensor(tensor) => repeated(*tensor, rows_count)?,
             scalar => infer(vec![scalar; rows_count]),
         };
         columns.push(Column { name: Label::Text(name), cells });
     }
     Ok(Frame { columns, rows_count, index: None })
+}
+
+/// A column of one scalar of numpy in every row.
+fn repeated(scalar: Tensor, rows_count: usize) -> Result<Cells, Fault> {
+    if matches!(scalar.elements, Cells::Array(DType::Bytes, _)) {
+        let value = series::of_numpy(&Value::Tensor(Box::new(scalar)));
+        return Ok(Cells::Objects(vec![value; rows_count]));
+    }
+    Ok(of_elements(taken(&scalar.elements, std::iter::repeat_n(0, rows_count))?))
 }
 
 /// Maps as columns: their keys are the labels of the rows. Scalars are repeated; lists are refused beside maps.
@@ -189,7 +198,7 @@ fn of_maps(entries: Vec<(Arc<str>, Value)>) -> Result<Frame, Fault> {
                 let cell = |label| cells.remove(label).unwrap_or(Value::Float(f64::NAN));
                 infer(labels.iter().map(cell).collect())
             }
-            Value::Tensor(tensor) => of_elements(taken(&tensor.elements, std::iter::repeat_n(0, labels.len()))?),
+            Value::Tensor(tensor) => repeated(*tensor, labels.len())?,
             scalar => infer(vec![scalar; labels.len()]),
         };
         Ok(Column { name: Label::Text(name), cells })

@@ -24,6 +24,7 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
         Value::List(_) => "list",
         Value::Dict(_) => "dict",
         Value::Tensor(_) => "ndarray",
+        Value::Numpy(dtype, _) => dtype.name(),
     }
 }
 
@@ -44,17 +45,22 @@ fn enforce_scalar(value: Value, kind: Scalar, required: bool) -> Result<Value, F
         return Ok(Value::None);
     }
     match (&value, kind) {
-        (Value::Text(_), Scalar::String | Scalar::Binary)
-        | (Value::Float(_), Scalar::Double)
-        | (Value::Int(_), Scalar::Long)
-        | (Value::Bool(_), Scalar::Boolean) => return Ok(value),
+        (Value::Text(_), Scalar::String | Scalar::Binary) => return Ok(value),
+        (Value::Float(_), Scalar::Double) | (Value::Int(_), Scalar::Long) | (Value::Bool(_), Scalar::Boolean) => {
+            return Ok(Value::Numpy(kind.dtype(), Box::new(value)));
+        }
+        (Value::Numpy(dtype, _), _) if *dtype == kind.dtype() => return Ok(value),
         _ if !is_scalar(&value) => {
             return Err(Fault::found(format!("a scalar of type {kind} is expected"), type_name(&value)));
         }
         _ => {}
     }
-    let cells = enforce_column(infer(vec![value]), kind)?;
-    Ok(cells.value(0))
+    let cells = enforce_column(infer(vec![value.into_plain()]), kind)?;
+    // The cell of a series: a scalar of numpy, or pandas' time.
+    Ok(match &cells {
+        Cells::Array(DType::Str | DType::Bytes | DType::Datetime, _) | Cells::Objects(_) => cells.value(0),
+        Cells::Array(dtype, _) => Value::Numpy(*dtype, Box::new(cells.value(0))),
+    })
 }
 
 fn enforce_array(value: Value, items: &DataType, required: bool) -> Result<Value, Fault> {

@@ -19,6 +19,7 @@ pub(crate) fn to_int(value: &Value, bounds: (i128, i128)) -> Result<i64, Why> {
         Value::Text(text) => int_of_text(text).ok_or("the text is no integer")?,
         Value::None => return Err("missing, and integers cannot be"),
         Value::Tensor(tensor) if tensor.shape.is_empty() => return to_int(&tensor.elements.value(0), bounds),
+        Value::Numpy(_, value) => return to_int(value, bounds),
         _ => return Err("no scalar"),
     };
     if number < bounds.0 || number > bounds.1 {
@@ -100,6 +101,7 @@ pub(crate) fn to_float(value: &Value) -> Result<f64, Why> {
             _ => Err("too large for a float"),
         },
         Value::Tensor(tensor) if tensor.shape.is_empty() => to_float(&tensor.elements.value(0)),
+        Value::Numpy(_, value) => to_float(value),
         _ => Err("no scalar"),
     }
 }
@@ -117,6 +119,7 @@ pub(crate) fn to_bool(value: &Value) -> bool {
         Value::Dict(entries) => !entries.is_empty(),
         Value::Tensor(tensor) if tensor.shape.is_empty() => to_bool(&tensor.elements.value(0)),
         Value::Tensor(tensor) => !tensor.elements.is_empty(),
+        Value::Numpy(_, value) => to_bool(value),
         Value::BigInt(_) | Value::Datetime(_) | Value::Date(_) => true,
     }
 }
@@ -131,8 +134,10 @@ pub(crate) fn to_text(value: &Value) -> String {
 
 /// `str()` in ASCII.
 pub(crate) fn to_bytes(value: &Value) -> Result<Vec<u8>, Why> {
-    if let Value::Bytes(bytes) = value {
-        return Ok(bytes.to_vec());
+    match value {
+        Value::Bytes(bytes) => return Ok(bytes.to_vec()),
+        Value::Numpy(DType::Bytes, value) => return to_bytes(value),
+        _ => {}
     }
     let text = to_text(value);
     if text.is_ascii() { Ok(text.into_bytes()) } else { Err("the text has letters beyond ASCII") }
@@ -150,6 +155,7 @@ pub(crate) fn to_datetime(value: &Value) -> Result<Option<i64>, Why> {
         Value::Text(text) => iso::of_iso(text),
         Value::BigInt(_) => Err("out of the type's bounds"),
         Value::Tensor(tensor) if tensor.shape.is_empty() => to_datetime(&tensor.elements.value(0)),
+        Value::Numpy(_, value) => to_datetime(value),
         _ => Err("no date"),
     }
 }

@@ -63,7 +63,12 @@ pub(crate) fn big(digits: &str) -> Option<u64> {
 
 /// Whether pandas counts the value as missing.
 pub(crate) fn is_missing(value: &Value) -> bool {
-    matches!(value, Value::None | Value::Datetime(None)) || matches!(value, Value::Float(number) if number.is_nan())
+    match value {
+        Value::None | Value::Datetime(None) => true,
+        Value::Float(number) => number.is_nan(),
+        Value::Numpy(_, value) => is_missing(value),
+        _ => false,
+    }
 }
 
 /// The column that pandas makes of a list of Python's values.
@@ -143,7 +148,8 @@ fn float_or_nan(value: &Value) -> f64 {
     }
 }
 
-/// Scalars of numpy, all of one dtype, keep it; beside other values they are Python's.
+/// Scalars of numpy, all of one dtype, make a column of it. Beside other values they count as Python's, and stay scalars
+/// of numpy where the column is one of objects.
 fn infer_scalars_of_numpy(values: &[Value]) -> Option<Cells> {
     let scalar = |value: &Value| match value {
         Value::Tensor(tensor) if tensor.shape.is_empty() => match &tensor.elements {
@@ -161,7 +167,10 @@ fn infer_scalars_of_numpy(values: &[Value]) -> Option<Cells> {
             Value::Tensor(tensor) if tensor.shape.is_empty() => tensor.elements.value(0),
             other => other.clone(),
         };
-        infer(values.iter().map(plain).collect())
+        match infer(values.iter().map(plain).collect()) {
+            Cells::Objects(_) => Cells::Objects(values.iter().map(of_numpy).collect()),
+            array => array,
+        }
     };
     let Some(scalars) = scalars else { return Some(plain()) };
     let dtype = scalars.first()?.0;
@@ -169,13 +178,22 @@ fn infer_scalars_of_numpy(values: &[Value]) -> Option<Cells> {
         return Some(plain());
     }
     if dtype == DType::Bytes {
-        return Some(Cells::Objects(
-            scalars.iter().map(|(dtype, array)| Cells::Array(*dtype, Arc::clone(array)).value(0)).collect(),
-        ));
+        return Some(Cells::Objects(values.iter().map(of_numpy).collect()));
     }
     let arrays: Vec<&ArrayRef> = scalars.iter().map(|(_, array)| array).collect();
     // Arrays of one dtype have one type, and few cells each.
     concatenated(&arrays).map(|array| Cells::Array(dtype, array)).ok()
+}
+
+/// An array without dimensions as the scalar of numpy that it stands for. Dates are pandas' own.
+pub(crate) fn of_numpy(value: &Value) -> Value {
+    match value {
+        Value::Tensor(tensor) if tensor.shape.is_empty() => match &tensor.elements {
+            Cells::Array(DType::Datetime, _) | Cells::Objects(_) => tensor.elements.value(0),
+            Cells::Array(dtype, _) => Value::Numpy(*dtype, Box::new(tensor.elements.value(0))),
+        },
+        other => other.clone(),
+    }
 }
 
 /// One array of arrays of one type.

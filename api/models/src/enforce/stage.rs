@@ -138,8 +138,8 @@ fn enforce_named(mut frame: Frame, specs: &[ColumnSpec]) -> Result<Frame, Enforc
         columns.push(enforced(cells, name.clone(), &spec.kind, spec.is_required())?);
     }
     // A frame without columns has no rows.
-    let rows_count = if columns.is_empty() { 0 } else { frame.rows_count };
-    Ok(Frame { columns, rows_count, index: frame.index })
+    let (rows_count, index) = if columns.is_empty() { (0, None) } else { (frame.rows_count, frame.index) };
+    Ok(Frame { columns, rows_count, index })
 }
 
 /// How many names of columns an error lists.

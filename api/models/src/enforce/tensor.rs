@@ -3,7 +3,7 @@
 //! A frame in place of an array: one column of scalars is reshaped to `(-1,)` or `(-1, 1)`, one of lists to the shape
 //! that the signature has, and several columns are the columns of a matrix.
 
-use super::astype::astype;
+use super::astype::{astype, numpy_astype};
 use super::error::{EnforceError, Fault, Refusal};
 use super::numpy;
 use super::scalar::{is_scalar, is_unsigned};
@@ -232,7 +232,11 @@ fn of_column(cells: &Cells, index: Option<&Cells>, spec: &TensorSpec) -> Result<
         }
         Value::List(items) if items.first().is_some_and(is_scalar) => {
             let (elements, shape) = stacked(cells.values(), rest)?;
-            Ok(Tensor { shape, elements: kind(elements)? })
+            let elements = match &spec.kind {
+                TensorType::Known(dtype) => numpy_astype(elements, *dtype)?,
+                _ => kind(elements)?,
+            };
+            Ok(Tensor { shape, elements })
         }
         Value::Tensor(_) => {
             let (elements, shape) = stacked(cells.values(), rest)?;

@@ -75,11 +75,12 @@ fn is_wider(from: DType, to: DType) -> bool {
 }
 
 fn of_objects(values: Vec<Value>, kind: Scalar) -> Result<Cells, Fault> {
+    let plain = |values: &[Value]| values.iter().map(|value| value.clone().into_plain()).collect::<Vec<_>>();
     match kind {
         Scalar::Boolean => Ok(Cells::Objects(values)),
         Scalar::Double => {
             let mut numbers = Vec::with_capacity(values.len());
-            for (row, value) in values.iter().enumerate() {
+            for (row, value) in plain(&values).iter().enumerate() {
                 let number = match value {
                     Value::Text(text) if text.is_empty() => Ok(f64::NAN),
                     Value::Text(text) => float_of_field(text).ok_or("the text is no number"),
@@ -93,7 +94,7 @@ fn of_objects(values: Vec<Value>, kind: Scalar) -> Result<Cells, Fault> {
         }
         Scalar::Datetime => {
             let mut nanos = Vec::with_capacity(values.len());
-            for (row, value) in values.iter().enumerate() {
+            for (row, value) in plain(&values).iter().enumerate() {
                 let nano = match value {
                     Value::Float(number) if number.is_nan() => Ok(None),
                     Value::Bool(_) => Err("no date"),

@@ -61,8 +61,8 @@ enum Holder {
 }
 
 impl Engine {
-    /// The first of docker, podman and buildah that answers.
-    pub(crate) fn find() -> Result<Self> {
+    /// The first of docker, podman and buildah that answers; `what` is what needs it, in words.
+    pub(crate) fn find(what: &str) -> Result<Self> {
         let all = [("docker", Kind::Docker), ("podman", Kind::Podman), ("buildah", Kind::Buildah)];
         let asked = std::env::var(CHOICE).ok().filter(|name| !name.is_empty());
         if let Some(asked) = asked.as_deref().filter(|asked| !all.iter().any(|(name, _)| name == asked)) {
@@ -88,9 +88,12 @@ impl Engine {
             [] => format!("install {names}"),
             refusals => refusals.join("; "),
         };
-        Err(ProjectError::Environment(format!(
-            "the project runs in a container (docker_env), and there is no {names} that works: {why}"
-        )))
+        Err(ProjectError::Environment(format!("{what}, and there is no {names} that works: {why}")))
+    }
+
+    /// The engine's program.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

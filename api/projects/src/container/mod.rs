@@ -8,6 +8,15 @@ pub(crate) use engine::{Call, Engine, Image};
 
 use crate::git::Checkout;
 
+/// The program that builds images here: the one that `RUNLODE_CONTAINER_ENGINE` names, else the first of `docker`, `podman`
+/// and `buildah` that answers.
+///
+/// # Errors
+/// [`ProjectError::Environment`](crate::ProjectError::Environment): none does, and what each of them said.
+pub fn container_program() -> crate::Result<std::path::PathBuf> {
+    Engine::find("an image is built by a container engine").map(|engine| engine.program().to_owned())
+}
+
 /// Where a built image has the project.
 pub(crate) const PROJECT_DIR: &str = "/mlflow/projects/code/";
 

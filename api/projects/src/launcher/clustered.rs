@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::contained::{project_name, tag_image, variables};
+use super::contained::{NEED, project_name, tag_image, variables};
 use super::{Prepared, Record, Request, Say, interrupted, refused};
 use crate::command::container_words;
 use crate::container::{Engine, Image, tag_of};
@@ -46,7 +46,7 @@ impl Clustered {
         check_name(&name, &project.place())?;
         let template = Template::read(&config.template)?;
         let kubectl = Kubectl::find(config.context.as_deref(), template.namespace())?;
-        let engine = match Engine::find() {
+        let engine = match Engine::find(NEED) {
             Ok(engine) => Some(engine),
             Err(error) if builds_image => return Err(error),
             Err(_) => None,

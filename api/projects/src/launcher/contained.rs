@@ -9,6 +9,9 @@ use crate::error::{ProjectError, Result};
 use crate::file::{Docker, Project};
 use crate::launch::{self, Ended, Stop};
 
+/// Why an engine is needed.
+pub(super) const NEED: &str = "the project runs in a container (docker_env)";
+
 /// What a container of a project needs.
 pub(super) struct Contained {
     engine: Engine,
@@ -23,7 +26,7 @@ impl Contained {
     pub(super) fn new(docker: &Docker, project: &Project) -> Result<Self> {
         let name = project_name(project)?;
         let variables = variables(docker)?;
-        Ok(Self { engine: Engine::find()?, docker: docker.clone(), name, variables })
+        Ok(Self { engine: Engine::find(NEED)?, docker: docker.clone(), name, variables })
     }
 
     pub(super) fn run<R: Record>(

@@ -68,10 +68,12 @@ where
     if T::Native::NAN.is_none() && columns.iter().any(|column| column.array.null_count() > 0) {
         return None;
     }
-    let mut out = vec![T::Native::default(); width * rows_count];
+    let mut out = Vec::with_capacity(width * rows_count);
     for start in (0..rows_count).step_by(BLOCK_ROWS) {
         let rows = start..rows_count.min(start + BLOCK_ROWS);
-        let block = &mut out[rows.start * width..rows.end * width];
+        // Zeroed block by block: each is still in the cache when its columns are written.
+        out.resize(rows.end * width, T::Native::default());
+        let block = &mut out[rows.start * width..];
         for (position, column) in columns.iter().enumerate() {
             column.write(rows.clone(), &mut block[position..], width);
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use runlode_models::json::{write, write_text};
 use runlode_models::{Cells, Frame, Input, Label, Tensor, Value};
@@ -141,6 +141,13 @@ pub(super) fn whole(status: u16, content_type: &'static str, body: impl Into<Byt
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+/// The answer to what is no request of HTTP; the connection ends with it.
+pub(super) fn malformed() -> Answer {
+    let mut answer = whole(400, "text/plain; charset=utf-8", "Invalid HTTP request received.");
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 

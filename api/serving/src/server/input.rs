@@ -30,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) params: Option<Vec<(String, Value)>>,
     /// Whether the answer has no `predictions` around.
     pub(super) is_unwrapped: bool,
+    /// What is answered if the input can be read: the params are refused.
+    pub(super) fault: Option<Fault>,
 }
 
 impl From<EnforceError> for Fault {
@@ -44,7 +46,7 @@ pub(super) fn prepare(model: &Model, format: Format, body: &Bytes) -> Result<Pre
     let signature = model.signature.as_ref().unwrap_or(&none);
     // Whether pandas and numpy, in the model's process, give types to the input.
     let is_untyped = model.engine.reads_untyped() && (signature.inputs.is_none() || model.is_by_type_hint);
-    let untyped = |form| Work::Untyped(Untyped { form, body: body.clone() });
+    let untyped = |form| Work::Untyped(Untyped { form, body: body.clone(), is_only_read: false });
     let (work, given, is_unwrapped) = match format {
         Format::Json => return from_json(model, signature, is_untyped, body),
         Format::Csv if is_untyped => {
@@ -62,7 +64,7 @@ pub(super) fn prepare(model: &Model, format: Format, body: &Bytes) -> Result<Pre
         }
     };
     let params = params(given, signature)?;
-    Ok(Prepared { work, params, is_unwrapped })
+    Ok(Prepared { work, params, is_unwrapped, fault: None })
 }
 
 /// The parameters that the model is handed. A model without any is handed an empty dict if the request has some.
@@ -93,13 +95,18 @@ fn from_json(model: &Model, signature: &Signature, is_untyped: bool, body: &Byte
         && let Some(form) = untyped_form(entries, model.is_by_type_hint)
     {
         let given = entries.iter().find(|(key, _)| &**key == "params").map(|(_, value)| value.clone());
-        let params = params(given, signature)?;
-        return Ok(Prepared { work: Work::Untyped(Untyped { form, body: body.clone() }), params, is_unwrapped: false });
+        let (params, fault) = match params(given, signature) {
+            Ok(params) => (params, None),
+            // An input that cannot be read is told first.
+            Err(fault) => (None, Some(fault)),
+        };
+        let work = Work::Untyped(Untyped { form, body: body.clone(), is_only_read: fault.is_some() });
+        return Ok(Prepared { work, params, is_unwrapped: false, fault });
     }
     let request = enforce::json_request(read, signature, model.is_by_type_hint)?;
     let input = if request.is_checked_by_model { request.data } else { enforced(model, request.data, signature)? };
     let params = params(request.params, signature)?;
-    Ok(Prepared { work: Work::Typed(input), params, is_unwrapped: request.is_unwrapped })
+    Ok(Prepared { work: Work::Typed(input), params, is_unwrapped: request.is_unwrapped, fault: None })
 }
 
 /// What the model's process reads the body as; none if it is refused, or needs no types.

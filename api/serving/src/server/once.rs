@@ -29,7 +29,11 @@ pub fn answer_once(model: &Model, body: Bytes, is_csv: bool) -> Result<Bytes, St
         Work::Typed(input) => model.engine.predict(input, params),
         Work::Untyped(request) => model.engine.predict_untyped(&request, params),
     };
-    output.map(|output| predictions(&output, prepared.is_unwrapped)).map_err(|error| text(error.into()))
+    let output = output.map_err(|error| text(error.into()))?;
+    match prepared.fault {
+        Some(fault) => Err(text(fault)),
+        None => Ok(predictions(&output, prepared.is_unwrapped)),
+    }
 }
 
 fn untyped_csv(body: &Bytes, signature: &Signature) -> Result<Input, Fault> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
-use hyper::{Method, Request, Uri};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Method, Request, Uri, Version};
 use parking_lot::{Mutex, RwLock};
 use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
@@ -77,6 +77,9 @@ impl Door {
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let start = Instant::now();
+        if is_malformed(head.version, &head.headers) {
+            return answer::malformed();
+        }
         let path = match place(&head.uri) {
             Place::At(path) => path,
             Place::Slash(path) => {
@@ -124,7 +127,7 @@ impl Door {
         let content_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let format = content_type::format(content_type.as_deref())?;
         let model = self.model.read().clone();
-        let Prepared { work, params, is_unwrapped } = input::prepare(&model, format, &body.bytes)?;
+        let Prepared { work, params, is_unwrapped, fault } = input::prepare(&model, format, &body.bytes)?;
         drop(body);
         if let Work::Typed(input) = &work {
             let rows_count = gather::rows(input).unwrap_or(1);
@@ -140,12 +143,25 @@ impl Door {
             return Err(Fault::busy("Too many requests wait for the model; send this one again later."));
         }
         match answered.await {
-            Ok(output) => Ok(answer::whole(200, "application/json", answer::predictions(&output?, is_unwrapped))),
+            Ok(output) => {
+                let output = output?;
+                match fault {
+                    Some(fault) => Err(fault),
+                    None => Ok(answer::whole(200, "application/json", answer::predictions(&output, is_unwrapped))),
+                }
+            }
             // Its thread dropped it: its time is over, or the engine failed.
             Err(_) if Instant::now() >= until => Err(Fault::timed_out()),
             Err(_) => Err(Fault::internal("The engine failed on this request; the server's log says where.")),
         }
     }
+}
+
+/// Whether a request of HTTP/1.1 names no host or several, or has a body that is coded otherwise than in chunks.
+fn is_malformed(version: Version, headers: &HeaderMap) -> bool {
+    let is_chunked = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    (version >= Version::HTTP_11 && headers.get_all(HOST).iter().count() != 1)
+        || !headers.get_all(TRANSFER_ENCODING).iter().all(is_chunked)
 }
 
 /// Where a request goes.
@@ -191,6 +207,27 @@ fn absolute(headers: &HeaderMap, path: &str, query: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_names_one_host_and_codes_its_body_in_chunks_only() {
+        let headers = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            headers
+        };
+        for (pairs, is_bad) in [
+            (&[("host", "a")][..], false),
+            (&[], true),
+            (&[("host", "a"), ("host", "a")], true),
+            (&[("host", "a"), ("transfer-encoding", "Chunked")], false),
+            (&[("host", "a"), ("transfer-encoding", "gzip, chunked")], true),
+        ] {
+            assert_eq!(is_malformed(Version::HTTP_11, &headers(pairs)), is_bad, "{pairs:?}");
+        }
+        assert!(!is_malformed(Version::HTTP_10, &headers(&[])));
+    }
 
     #[test]
     fn paths_lead_where_mlflow_has_them() {

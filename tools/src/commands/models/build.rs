@@ -5,10 +5,12 @@ use std::process::{Command, Stdio};
 
 use clap::{Args, ValueEnum};
 use runlode_models::file::ModelFile;
+use runlode_projects::container::container_program;
 use serde_json::json;
 
 use crate::Answer;
 use crate::commands::models::image::{Image, Inside};
+use crate::commands::models::source::StoreOption;
 use crate::error::{Error, Result};
 use crate::output::{Output, note};
 
@@ -26,9 +28,11 @@ enum Engine {
 /// What both commands take.
 #[derive(Debug, Args)]
 struct Wanted {
-    /// The model: a folder
+    /// The model: a folder, models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-..., runs:/RUN/PATH
     #[arg(long, short, value_name = "URI")]
-    model_uri: PathBuf,
+    model_uri: String,
+    #[command(flatten)]
+    store: StoreOption,
     /// What predicts [default: onnxruntime for ONNX models, python for others]
     #[arg(long, value_enum)]
     engine: Option<Engine>,
@@ -55,7 +59,7 @@ pub struct BuildDocker {
     /// Name of the image
     #[arg(long, short, default_value = "mlflow-pyfunc-servable")]
     name: String,
-    /// Program that builds it [default: docker, podman or buildah, whichever is there]
+    /// Program that builds it [default: the first of docker, podman and buildah that works]
     #[arg(long, value_name = "PROGRAM")]
     builder: Option<String>,
 }
@@ -67,7 +71,7 @@ impl GenerateDockerfile {
         if is_used {
             return Err(Error::usage(format!("{} has files already; name an empty folder with -d", folder.display())));
         }
-        self.wanted.image()?.write(folder)?;
+        self.wanted.image(output)?.write(folder)?;
         let dockerfile = folder.join("Dockerfile");
         if output.is_json() {
             output.document(&json!({ "dockerfile": dockerfile }))?;
@@ -82,10 +86,10 @@ impl BuildDocker {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let builder = match self.builder {
             Some(builder) => builder,
-            None => some_builder()?,
+            None => container_program().map_err(|error| Error::usage(error.to_string()))?.display().to_string(),
         };
         let folder = tempfile::tempdir().map_err(|error| Error::io("cannot make a folder to build in", error))?;
-        self.wanted.image()?.write(folder.path())?;
+        self.wanted.image(output)?.write(folder.path())?;
         note(format!("{builder} builds the image {}", self.name));
         // What it prints is no data.
         let status = Command::new(&builder)
@@ -107,22 +111,11 @@ impl BuildDocker {
     }
 }
 
-fn some_builder() -> Result<String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let has = |name: &&str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-    let found = ["docker", "podman", "buildah"].into_iter().find(has);
-    found.map(str::to_owned).ok_or_else(|| {
-        Error::usage(
-            "there is no docker, podman or buildah on the search path; install one, or write the build folder with \
-             `runlode models generate-dockerfile`",
-        )
-    })
-}
-
 impl Wanted {
-    fn image(&self) -> Result<Image> {
-        let model = self.model_uri.canonicalize();
-        let model = model.map_err(|error| Error::io(format!("cannot open {}", self.model_uri.display()), error))?;
+    fn image(&self, output: &mut Output) -> Result<Image> {
+        let folder = self.store.folder(&self.model_uri, output)?;
+        let model = folder.canonicalize();
+        let model = model.map_err(|error| Error::io(format!("cannot open {}", folder.display()), error))?;
         let file = ModelFile::read(&model).map_err(|error| Error::usage(format!("{}: {error}", model.display())))?;
         let fit = if file.onnx.is_some() { Engine::Onnxruntime } else { Engine::Python };
         let engine = self.engine.unwrap_or(fit);

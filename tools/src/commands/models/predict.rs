@@ -22,6 +22,7 @@ use crate::commands::models::serve::environment::Environment;
 use crate::commands::models::serve::load::{Wanted, load};
 use crate::commands::models::serve::place::Place;
 use crate::commands::models::serve::resolve;
+use crate::commands::models::source::needs_store;
 use crate::error::{Error, Result};
 use crate::format;
 use crate::output::{Output, note};
@@ -154,7 +155,7 @@ impl Predict {
     /// The folder that the URI leads to.
     fn model_folder(&self, uri: &str) -> Result<PathBuf> {
         let mut place = None;
-        if resolve::needs_store(uri) {
+        if needs_store(uri) {
             let named = self.store.clone().or_else(|| std::env::var("MLFLOW_TRACKING_URI").ok());
             let named = named
                 .ok_or_else(|| Error::usage(format!("{uri} is looked up in a store; name its folder with --store")))?;

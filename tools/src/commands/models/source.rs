@@ -46,6 +46,13 @@ impl StoreOption {
         Ok(Source::Store { calls: MlflowCalls::alone(store, settings), path })
     }
 
+    /// The folder of a model on this machine. A model that is a folder needs no store.
+    pub(crate) fn folder(&self, uri: &str, output: &mut Output) -> Result<PathBuf> {
+        let source = if needs_store(uri) { self.to_read(output)? } else { Source::Nothing };
+        let located = source.locate(uri)?;
+        Ok(source.fetch(&located)?.folder)
+    }
+
     /// The store for changes.
     pub(crate) fn to_change(&self) -> Result<Source> {
         let Some(text) = self.named() else {
@@ -58,6 +65,11 @@ impl StoreOption {
         let store = open::to_change(&path)?;
         Ok(Source::Store { calls: store.mlflow(), path })
     }
+}
+
+/// Whether the URI is looked up in a store.
+pub(crate) fn needs_store(uri: &str) -> bool {
+    uri.starts_with("models:") || uri.starts_with("runs:")
 }
 
 fn is_server(text: &str) -> bool {

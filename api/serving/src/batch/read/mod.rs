@@ -1,8 +1,9 @@
 //! Files of rows, read in chunks: each reader says its columns first, then gives rows in order.
 
-mod columnar;
+mod arrow;
 mod csv;
 mod json_lines;
+mod parquet;
 pub(crate) mod reader;
 
 use std::fs::File;
@@ -46,15 +47,15 @@ fn of_file(mut file: File, name: String, form: Form, rows_max: usize) -> Result<
     Ok(match form {
         Form::Csv => Box::new(csv::CsvReader::new(file, name, rows_max)?),
         Form::JsonLines => Box::new(json_lines::JsonReader::new(file, name, rows_max)?),
-        Form::Parquet => Box::new(columnar::ParquetReader::new(file, name, rows_max)?),
+        Form::Parquet => Box::new(parquet::ParquetReader::new(file, name, rows_max)?),
         Form::Arrow => {
             let mut magic = [0; 6];
             let is_file = file.read_exact(&mut magic).is_ok() && &magic == b"ARROW1";
             file.seek(SeekFrom::Start(0)).map_err(|error| cannot_read(&name, &error))?;
             if is_file {
-                Box::new(columnar::arrow_file(file, name, rows_max)?)
+                Box::new(arrow::arrow_file(file, name, rows_max)?)
             } else {
-                Box::new(columnar::arrow_stream(file, name, rows_max)?)
+                Box::new(arrow::arrow_stream(file, name, rows_max)?)
             }
         }
     })

@@ -1,6 +1,9 @@
 //! What every reader gives.
 
-use crate::batch::chunk::Chunk;
+use arrow_array::ArrayRef;
+use arrow_schema::SchemaRef;
+
+use crate::batch::chunk::{Chunk, Given, Numbers};
 use crate::batch::error::{BadRow, BatchError};
 
 /// Rows of one file.
@@ -31,6 +34,19 @@ pub(crate) trait Reader: Send {
 pub(crate) struct Rows {
     pub(crate) chunk: Chunk,
     pub(crate) bad: Vec<BadRow>,
+}
+
+impl Rows {
+    /// Rows of typed columns, none of them bad; the number of the first one.
+    pub(crate) fn typed(columns: Vec<ArrayRef>, rows_count: usize, first: u64) -> Self {
+        let columns = columns.into_iter().map(Given::Array).collect();
+        Self { chunk: Chunk { columns, rows_count, numbers: Numbers::from(first) }, bad: Vec::new() }
+    }
+}
+
+/// The names of columns.
+pub(crate) fn names(schema: &SchemaRef) -> Vec<String> {
+    schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
 pub(crate) fn cannot_read(path: &str, why: &dyn std::fmt::Display) -> BatchError {

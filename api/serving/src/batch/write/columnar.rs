@@ -5,10 +5,10 @@ use std::io::{BufWriter, Write};
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{ArrowError, SchemaRef};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use parquet::basic::{Compression, Type, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::batch::error::BatchError;
 use crate::batch::write::rows::{Rows, cannot_write};
@@ -42,11 +42,18 @@ impl ParquetRows {
     pub(crate) fn new(output: Box<dyn Write + Send>, path: String, schema: &SchemaRef) -> Result<Self, BatchError> {
         // Level 1: predictions are noisy numbers, on which higher levels only take time.
         let level = ZstdLevel::try_new(1).map_err(|error| of_parquet(&path, error))?;
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .build();
-        let writer = ArrowWriter::try_new(output, schema.clone(), Some(properties));
+            .set_statistics_enabled(EnabledStatistics::Chunk);
+        // Floats hardly repeat: to look each one up in a dictionary takes longer than to write it.
+        let described = ArrowSchemaConverter::new().convert(schema).map_err(|error| of_parquet(&path, error))?;
+        for column in described.columns() {
+            if matches!(column.physical_type(), Type::FLOAT | Type::DOUBLE) {
+                properties = properties.set_column_dictionary_enabled(column.path().clone(), false);
+            }
+        }
+        let writer = ArrowWriter::try_new(output, schema.clone(), Some(properties.build()));
         Ok(Self { writer: writer.map_err(|error| of_parquet(&path, error))?, path })
     }
 }

@@ -68,9 +68,18 @@ def tagged(node, body, base, is_param):
         return base64.b64decode(rest[0])
     if tag == "t":
         return moment(rest[0], is_param)
+    if tag == "n":
+        return scalar(rest[0], tagged(rest[1], body, base, is_param))
     if tag == "y":
         return datetime.date(1970, 1, 1) + datetime.timedelta(days=rest[0])
     return tensor(rest[0], body, base)
+
+
+def scalar(dtype, given):
+    import numpy
+
+    kinds = {"str": numpy.str_, "bytes": numpy.bytes_}
+    return kinds[dtype](given) if dtype in kinds else numpy.dtype(NUMBERS[dtype]).type(given)
 
 
 def moment(nanoseconds, is_param):

@@ -55,6 +55,8 @@ class Model:
         except ImportError as error:
             said = "the model's environment lacks what its input is made of: %s" % error
             return [(answers.REFUSED, 400, said.encode("utf-8", "replace"))]
+        if header.get("only_read"):
+            return [(answers.ANSWER, 200, b"null")]
         try:
             if self.example is not None:
                 data = like_example(data, self.example)

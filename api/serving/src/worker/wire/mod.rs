@@ -16,7 +16,7 @@
 //!   and offsets, as Arrow has them.
 //! - Other values of a request are a tree in the header: `{"plain": ...}` if JSON has all of it, else `{"tagged": ...}`,
 //!   where a list begins with what it is (`l` list, `d` dict, `b` bytes, `t` nanoseconds since 1970, `y` days since then,
-//!   `a` array). An answer that is not all columns is JSON as a whole.
+//!   `a` array, `n` scalar of numpy). An answer that is not all columns is JSON as a whole.
 //!
 //! Arrow IPC would need pyarrow in the environment of every model. For a row of 20 numbers pyarrow takes 365 us to a frame
 //! of pandas, this 18 us; for 10,000 rows 1,115 us and 22 us.

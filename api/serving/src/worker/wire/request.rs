@@ -115,6 +115,9 @@ pub(in crate::worker) fn untyped(request: &Untyped, params: Params<'_>) -> Resul
         }
         UntypedForm::Parquet => header.push_str("{\"kind\":\"parquet\""),
     }
+    if request.is_only_read {
+        header.push_str(",\"only_read\":true");
+    }
     header.push_str(",\"bytes\":");
     write_int(header, request.body.len());
     writer.body.put(&Buffer::from(request.body.clone()));
@@ -310,6 +313,13 @@ impl Writer {
                 self.tensor(tensor)?;
                 self.header.push(']');
             }
+            Value::Numpy(dtype, value) => {
+                out.push_str("[\"n\",");
+                write_text(out, name(*dtype));
+                out.push(',');
+                self.node(value, false)?;
+                self.header.push(']');
+            }
         }
         Ok(())
     }
@@ -319,7 +329,7 @@ impl Writer {
 fn is_plain(value: &Value) -> bool {
     match value {
         Value::None | Value::Bool(_) | Value::Int(_) | Value::BigInt(_) | Value::Float(_) | Value::Text(_) => true,
-        Value::Bytes(_) | Value::Datetime(_) | Value::Date(_) | Value::Tensor(_) => false,
+        Value::Bytes(_) | Value::Datetime(_) | Value::Date(_) | Value::Tensor(_) | Value::Numpy(..) => false,
         Value::List(items) => items.iter().all(is_plain),
         Value::Dict(pairs) => pairs.iter().all(|(_, item)| is_plain(item)),
     }

@@ -22,6 +22,7 @@ use place::Place;
 use record::Recorder;
 
 use crate::Answer;
+use crate::commands::models::source::needs_store;
 use crate::error::{Error, Result};
 use crate::output::{Output, note};
 
@@ -170,7 +171,7 @@ impl Serve {
         if let Some(store) = &self.store {
             return Place::open(store).map(Some);
         }
-        if !resolve::needs_store(uri) && self.log_to.is_none() {
+        if !needs_store(uri) && self.log_to.is_none() {
             return Ok(None);
         }
         match std::env::var("MLFLOW_TRACKING_URI") {

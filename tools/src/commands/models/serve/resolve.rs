@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use runlode_models::uri::HttpStore;
 
 use super::place::{Identity, Place};
-use crate::commands::models::source::{Source, refused};
+use crate::commands::models::source::{Source, needs_store, refused};
 use crate::error::Result;
 
 /// A model that was found.
@@ -14,11 +14,6 @@ pub(crate) struct Found {
     pub(crate) folder: PathBuf,
     /// What it is in the registry; none for a plain folder.
     pub(crate) identity: Option<Identity>,
-}
-
-/// Whether the URI is looked up in a store.
-pub(crate) fn needs_store(uri: &str) -> bool {
-    uri.starts_with("models:") || uri.starts_with("runs:")
 }
 
 /// Finds what a URI names, in a place if it needs one. Files of a server are copied to this machine.
