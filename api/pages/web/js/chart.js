@@ -66,6 +66,7 @@ export class Chart {
     this.cursor = null;
     this.canvas = h("canvas", { class: "chart-canvas", "aria-hidden": "true" });
     this.over = h("canvas", { class: "chart-canvas chart-over", "aria-hidden": "true" });
+    this.over.hidden = true;
     this.tip = h("div", { class: "chart-tip", "aria-hidden": "true" });
     this.tip.hidden = true;
     this.note = h("div", { class: "chart-note" });
@@ -219,6 +220,7 @@ export class Chart {
       return;
     }
     this.read();
+    this.element.setAttribute("aria-busy", String(this.missing > 0));
     const { context, width, height } = this;
     const theme = colors();
     const pen = sharp(this.canvas, width, height);
@@ -227,7 +229,7 @@ export class Chart {
       this.view = null;
       this.note.textContent = this.missing ? "" : context.runs.length ? "No points" : "No runs are shown";
       this.note.hidden = Boolean(this.missing);
-      sharp(this.over, width, height).clearRect(0, 0, width, height);
+      this.drawOver();
       return;
     }
     this.note.hidden = true;
@@ -246,11 +248,14 @@ export class Chart {
 
   /** Crosshair, the values there, and the range that is dragged. */
   drawOver() {
-    const pen = sharp(this.over, this.width, this.height);
-    pen.clearRect(0, 0, this.width, this.height);
-    if (!this.view) {
+    // A canvas that nobody needs costs in every frame.
+    this.over.hidden = !this.view || (!this.drag && this.context.hover === null);
+    if (this.over.hidden) {
+      this.tip.hidden = true;
       return;
     }
+    const pen = sharp(this.over, this.width, this.height);
+    pen.clearRect(0, 0, this.width, this.height);
     const theme = colors();
     const { x, y } = layout(this.view);
     if (this.drag && Math.abs(this.drag.to - this.drag.from) >= DRAG_PX) {
