@@ -26,6 +26,7 @@ import { extent, makeTrace, nearestRow, pairTrace, placesOf } from "./trace.js";
  * @property {number} smooth
  * @property {[number, number] | null} zoom
  * @property {number | null} hover
+ * @property {((key: string) => { run: any, curve: import("./curves.js").Curve }[]) | null} extra curves of a key that are drawn faint
  * @property {(range: [number, number] | null) => void} setZoom
  * @property {(x: number | null) => void} setHover
  */
@@ -60,10 +61,11 @@ export class Chart {
     this.height = 0;
     /** @type {Trace[]} */
     this.traces = [];
-    this.extra = [];
     this.view = null;
     this.drag = null;
     this.cursor = null;
+    /** Called after each drawing. */
+    this.drawn = () => {};
     this.canvas = h("canvas", { class: "chart-canvas", "aria-hidden": "true" });
     this.over = h("canvas", { class: "chart-canvas chart-over", "aria-hidden": "true" });
     this.over.hidden = true;
@@ -177,7 +179,7 @@ export class Chart {
         traces.push(makeTrace(run, curve, context.axis, context.smooth));
       }
     }
-    for (const one of context.axis === "metric" ? [] : this.extra) {
+    for (const one of context.axis === "metric" || !context.extra ? [] : context.extra(this.key)) {
       traces.unshift({ ...makeTrace(one.run, one.curve, context.axis, context.smooth), faint: true });
     }
     this.missing = missing;
@@ -250,6 +252,7 @@ export class Chart {
   drawOver() {
     // A canvas that nobody needs costs in every frame.
     this.over.hidden = !this.view || (!this.drag && this.context.hover === null);
+    this.drawn();
     if (this.over.hidden) {
       this.tip.hidden = true;
       return;

@@ -32,6 +32,7 @@ export class ChartPanel {
       smooth: 0,
       zoom: null,
       hover: null,
+      extra: null,
       setZoom(range) {
         panel.setZoom(range);
       },
@@ -43,7 +44,7 @@ export class ChartPanel {
       },
     };
     this.options = options;
-    this.cards = new Cards(this.context);
+    this.cards = new Cards(this.context, { enlarge: (key) => setParams({ chart: key }), emphasize: (id) => this.emphasize(id) });
     this.dirty = new Set();
     this.search = h("input", { type: "search", placeholder: "Search charts", "aria-label": "Search charts", on: { input: later(120, () => setParams({ keys: this.search.value }, true)) } });
     this.axis = h(
@@ -178,6 +179,12 @@ export class ChartPanel {
     this.showZoom();
     this.showKeys();
     this.cards.redraw();
+    this.cards.showLarge(query.get("chart") || "", (key) => {
+      // Closed by hand; where the address closed it, it says so already.
+      if (route().query.get("chart") === key) {
+        setParams({ chart: null });
+      }
+    });
   }
 
   /** @param {string[]} keys */

@@ -33,6 +33,7 @@ export function loggedModelsPage() {
   let models = null;
   let more = false;
   let readOf = null;
+  let shownOf = null;
 
   const experiments = () => route().query.getAll("e");
   const wanted = () => `${experiments().join()}|${param("at")}`;
@@ -48,9 +49,13 @@ export function loggedModelsPage() {
       if (!param("at")) {
         follow(answer.position);
       }
+      shownOf = mine;
       draw();
     } catch (error) {
-      fill(body, failure(error, read));
+      // What is shown stays while the server is away.
+      if (shownOf !== mine) {
+        fill(body, failure(error, read));
+      }
     }
   }
 
@@ -114,6 +119,7 @@ export function loggedModelPage() {
   let versions = [];
   let readOf = null;
   let shown = "";
+  let shownData = "";
   let files = null;
 
   async function read() {
@@ -123,6 +129,11 @@ export function loggedModelPage() {
       if (mine !== readOf) {
         return;
       }
+      const data = JSON.stringify([answer.model, answer.versions, mine]);
+      if (data === shownData) {
+        return;
+      }
+      shownData = data;
       ({ model, versions } = answer);
       if (!param("at")) {
         follow(answer.position);
@@ -130,7 +141,10 @@ export function loggedModelPage() {
       shown = "";
       draw();
     } catch (error) {
-      fill(panel, failure(error, read));
+      if (!shownData || mine !== JSON.parse(shownData)[2]) {
+        shownData = "";
+        fill(panel, failure(error, read));
+      }
     }
   }
 
@@ -163,7 +177,7 @@ export function loggedModelPage() {
       }
       files.update();
     } else if (shown !== tab) {
-      fill(panel, tab === "history" ? changesPanel({ logged_model_id: id }) : overview());
+      fill(panel, tab === "history" ? changesPanel({ logged_model_id: id }).element : overview());
     }
     shown = tab;
   }

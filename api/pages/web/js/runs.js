@@ -376,6 +376,11 @@ export function runsPage() {
       }
       keys = answer;
     } catch (error) {
+      // Those that are known stay while the server is away; the change that comes then asks again.
+      if (again) {
+        newKeys();
+        return;
+      }
       keys = NO_KEYS;
       notice(error.message, "bad");
     }
