@@ -6,8 +6,9 @@ import { h } from "./dom.js";
 import { number } from "./format.js";
 import { makeScale, pixel, tickText, ticks } from "./scale.js";
 
-/** Values over more than two decades are on a logarithmic axis, unless somebody chooses otherwise. */
+/** Values over two decades, half of them in the lowest part of their range, are on a logarithmic axis. */
 const LOG_FROM = 100;
+const CROWDED = 0.15;
 const TEXTS_NAMED = 20;
 const TEXT_NAMED_MAX = 14;
 
@@ -42,8 +43,13 @@ function axisOf(name, runs) {
       finite += 1;
     }
   }
-  const log = !texts && least > 0 && greatest / least >= LOG_FROM;
+  const log = !texts && least > 0 && greatest / least >= LOG_FROM && middle(values) - least < (greatest - least) * CROWDED;
   return { name, values, texts, least, greatest, log, varies: finite > 1 && greatest > least };
+}
+
+function middle(values) {
+  const sorted = Float64Array.from(values.filter(Number.isFinite)).sort();
+  return sorted[sorted.length >> 1];
 }
 
 /** The fields whose values differ. @returns {Axis[]} */

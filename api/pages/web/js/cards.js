@@ -32,7 +32,9 @@ export class Cards {
     /** The chart in the large view. @type {Chart | null} */
     this.large = null;
     this.body = h("div", { class: "cards-body", role: "list", "aria-label": "Charts" });
-    this.element = h("div", { class: "cards", tabindex: -1, on: { scroll: eachFrame(() => this.draw()) } }, this.body);
+    this.none = h("p", { class: "empty muted" });
+    this.none.hidden = true;
+    this.element = h("div", { class: "cards", tabindex: -1, on: { scroll: eachFrame(() => this.draw()) } }, this.none, this.body);
     this.sizes = new ResizeObserver(() => this.draw());
     this.sizes.observe(this.element);
   }
@@ -47,8 +49,12 @@ export class Cards {
     }
   }
 
-  setKeys(keys) {
+  /** @param {string[]} keys @param {string} none what is said where there are none */
+  setKeys(keys, none) {
     this.keys = keys;
+    this.none.textContent = none;
+    this.none.hidden = keys.length > 0;
+    this.body.hidden = !keys.length;
     this.draw();
   }
 

@@ -21,6 +21,7 @@ export class ChartPanel {
   /** @param {{ prefix?: string }} options */
   constructor(options = {}) {
     this.keys = [];
+    this.isRead = false;
     const panel = this;
     /** @type {import("./chart.js").ChartContext} */
     this.context = {
@@ -190,6 +191,7 @@ export class ChartPanel {
   /** @param {string[]} keys */
   setKeys(keys) {
     this.keys = keys;
+    this.isRead = true;
     this.showKeys();
   }
 
@@ -197,7 +199,7 @@ export class ChartPanel {
     const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const shown = words.length ? this.keys.filter((key) => words.every((word) => key.toLowerCase().includes(word))) : this.keys;
     this.amount.textContent = words.length ? `${count(shown.length)} of ${count(this.keys.length)}` : `${count(this.keys.length)} ${this.keys.length === 1 ? "chart" : "charts"}`;
-    this.cards.setKeys(shown);
+    this.cards.setKeys(shown, !this.isRead ? "" : words.length ? "No chart matches" : "Charts of metrics are drawn here");
   }
 
   /** @param {{ id: string, name: string, start: number | null }[]} runs */

@@ -18,6 +18,7 @@ const SPARE_ROWS = 6;
  * @property {number} width
  * @property {boolean} [right] numbers
  * @property {string} [title]
+ * @property {any} [head] an element before its title
  * @property {(cell: any, row: any, index: number) => void} draw
  */
 
@@ -80,6 +81,7 @@ export class Grid {
             title: column.title || column.label,
             style: { width: `${column.width}px` },
           },
+          column.head,
           this.options.sort && column.label
             ? h(
                 "button",

@@ -155,7 +155,8 @@ export function parallelView(runs, columns) {
     pen.stroke();
     const range = ranges.get(axis);
     if (range) {
-      const [top, bottom] = [placeOf(scales[at], range[1]), placeOf(scales[at], range[0])];
+      const inPlot = (y) => Math.max(PAD.top, Math.min(PARALLEL_PX - PAD.bottom, Number.isNaN(y) ? PARALLEL_PX : y));
+      const [top, bottom] = [inPlot(placeOf(scales[at], range[1])), inPlot(placeOf(scales[at], range[0]))];
       pen.globalAlpha = 0.35;
       pen.fillStyle = theme.accent;
       pen.fillRect(x - 7, top, 14, Math.max(2, bottom - top));

@@ -61,13 +61,14 @@ function setText(cell, text, tip = null) {
 /**
  * @param {string[]} ids
  * @param {any} keys
- * @param {{ isShown: (id: string) => string | null, isSelected: (id: string) => boolean, isOpen: (id: string) => boolean, toggle: (row: any, event: any) => void, toggleOpen: (row: any) => void }} marks
+ * @param {{ isShown: (id: string) => string | null, isSelected: (id: string) => boolean, isOpen: (id: string) => boolean, toggle: (row: any, event: any) => void, head: any, toggleOpen: (row: any) => void }} marks
  * @returns {import("./grid.js").GridColumn[]}
  */
 export function gridColumns(ids, keys, marks) {
   const name = {
     id: "run_name",
     label: "Run",
+    head: marks.head,
     width: 240,
     draw(cell, row) {
       const color = row.group ? null : marks.isShown(row.id);
@@ -132,7 +133,7 @@ export function gridColumns(ids, keys, marks) {
       label: columnLabel(id, keys),
       title: id,
       right,
-      width: id === "start_time" || id === "end_time" ? 150 : kind === "metrics" ? 112 : id === "duration" ? 104 : 124,
+      width: id === "start_time" || id === "end_time" ? 134 : kind === "metrics" ? 106 : id === "duration" ? 96 : 120,
       draw(cell, row) {
         if (row.group) {
           const of = row.group.cells[id];
