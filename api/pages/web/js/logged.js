@@ -13,7 +13,7 @@ import { copyable, empty, failure, loading, loggedLink, modelLink, pairsTable, r
 import { askText, confirmed, menu, notice } from "./popover.js";
 import { href, param, route, setParams } from "./route.js";
 import { pairOf } from "./runactions.js";
-import { experimentName, known } from "./shared.js";
+import { experimentName, isFixed, known } from "./shared.js";
 import { signatureBlock } from "./signature.js";
 
 const LISTED_METRICS = 3;
@@ -156,7 +156,7 @@ export function loggedModelPage() {
       return;
     }
     document.title = `${model.name} · Runlode`;
-    const fixed = Boolean(param("at")) || known.about?.read_only;
+    const fixed = isFixed();
     fill(
       head,
       h("div", { class: "crumbs" }, h("a", { href: href(["logged"], { e: model.experiment_id }) }, h("bdi", null, experimentName(model.experiment_id))), model.run_id ? [h("span", { class: "muted" }, " / "), runLink(model.run_id, "run")] : null),

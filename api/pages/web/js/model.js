@@ -15,7 +15,7 @@ import { empty, failure, loading, loggedLink, pairsTable, runLink, tabs, when } 
 import { askText, menu, notice } from "./popover.js";
 import { href, param, route, setParams } from "./route.js";
 import { pairOf } from "./runactions.js";
-import { known } from "./shared.js";
+import { isFixed, known } from "./shared.js";
 import { signatureBlock } from "./signature.js";
 import { versionDiff } from "./versiondiff.js";
 
@@ -107,7 +107,7 @@ export function modelPage() {
     drawSlider();
     const past = Boolean(param("at"));
     shownOf = param("at");
-    const isFixed = past || known.about?.read_only;
+    const fixed = isFixed();
     if (!model) {
       headParts.draw([["none", name, () => h("h1", null, h("bdi", null, name))]]);
       tabParts.draw([]);
@@ -116,14 +116,14 @@ export function modelPage() {
     }
     headParts.draw([
       ["crumbs", param("at"), () => h("div", { class: "crumbs" }, h("a", { href: href(["models"]) }, "Models"))],
-      ["title", [model.name, model.aliases, isFixed, known.about?.mlflow_pages], () => h(
+      ["title", [model.name, model.aliases, fixed, known.about?.mlflow_pages], () => h(
         "div",
         { class: "row wrap" },
         h("h1", { class: "ellipsis" }, h("bdi", null, model.name)),
         h("div", { class: "champions" }, model.aliases.map(([alias, version]) => h("a", { class: "alias big", href: href(["model", model.name], { version }) }, h("bdi", null, `@${alias}`), h("strong", null, ` v${version}`)))),
         h("span", { class: "grow" }),
         known.about?.mlflow_pages ? h("a", { class: "tool", href: `${ROOT}#/models/${encodeURIComponent(model.name)}` }, "In MLflow", icon("external")) : null,
-        isFixed ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: actions } }, "Actions", icon("down")),
+        fixed ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: actions } }, "Actions", icon("down")),
       )],
       model.description && ["description", model.description, () => h("p", { class: "muted" }, h("bdi", null, model.description))],
     ]);
@@ -149,7 +149,7 @@ export function modelPage() {
       const chosen = versions.find((one) => String(one.version) === param("version"));
       panelParts.draw([
         ["versions", [versions, param("version"), param("at")], versionsTable],
-        chosen && ["version", [chosen, isFixed], () => detail(chosen)],
+        chosen && ["version", [chosen, fixed], () => detail(chosen)],
         model.tags.length > 0 && ["tags", model.tags, () => h("section", { class: "block" }, h("h2", null, "Tags"), pairsTable("Tags", model.tags, (text) => h("bdi", null, text)))],
       ]);
     }
@@ -178,11 +178,10 @@ export function modelPage() {
   }
 
   function detail(version) {
-    const past = Boolean(param("at"));
     return h(
       "section",
       { class: "block", "aria-label": `Version ${version.version}` },
-      h("div", { class: "row" }, h("h2", { class: "grow" }, `Version ${version.version}`), past || known.about?.read_only ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: (event) => versionActions(event, version) } }, "Actions", icon("down"))),
+      h("div", { class: "row" }, h("h2", { class: "grow" }, `Version ${version.version}`), isFixed() ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: (event) => versionActions(event, version) } }, "Actions", icon("down"))),
       version.description ? h("p", null, h("bdi", null, version.description)) : null,
       signatureBlock({ name: model.name, version: String(version.version) }),
       pairsTable("Fields", [["Created", wholeTime(version.created_ms)], ["Changed", wholeTime(version.updated_ms)], ["Stage", version.stage], ["Source", version.source], ["Logged model", version.model_id ? loggedLink(version.model_id, version.model_id) : ""], ...version.tags.map(([key, value]) => [`tag ${key}`, value])].filter(([, value]) => value), (text) => (text instanceof Node ? text : h("bdi", { class: "break" }, text))),

@@ -16,7 +16,7 @@ import { copyable, empty, failure, loading, loggedLink, modelLink, pairsTable, r
 import { askText, confirmed, menu, notice } from "./popover.js";
 import { href, param, route, setParams } from "./route.js";
 import { pairOf } from "./runactions.js";
-import { known } from "./shared.js";
+import { isFixed, known } from "./shared.js";
 import { curveColor } from "./theme.js";
 
 const NOTE = "mlflow.note.content";
@@ -90,7 +90,6 @@ export function runPage() {
   function draw() {
     document.title = `${run.name} · Runlode`;
     drawnAbout = known.about;
-    const past = Boolean(param("at"));
     const parent = tag("mlflow.parentRunId");
     const crumbs = () => h(
       "div",
@@ -98,7 +97,7 @@ export function runPage() {
       h("a", { href: href(["runs"], { e: run.experiment_id }) }, h("bdi", null, run.experiment)),
       parent ? [h("span", { class: "muted" }, " / "), runLink(parent, "parent run")] : null,
     );
-    const isFixed = past || known.about?.read_only;
+    const fixed = isFixed();
     const title = () => h(
       "div",
       { class: "row wrap" },
@@ -108,11 +107,11 @@ export function runPage() {
       h("span", { class: "grow" }),
       h("a", { class: "tool", href: href(["runs"], { e: run.experiment_id, q: `tags.\`mlflow.parentRunId\` = '${id}'` }) }, "Nested runs"),
       known.about?.mlflow_pages ? h("a", { class: "tool", href: `${ROOT}#/experiments/${run.experiment_id}/runs/${id}` }, "In MLflow", icon("external")) : null,
-      isFixed ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: actionsMenu } }, "Actions", icon("down")),
+      fixed ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: actionsMenu } }, "Actions", icon("down")),
     );
     headParts.draw([
       ["crumbs", [run.experiment_id, run.experiment, parent, param("at")], crumbs],
-      ["title", [run.name, run.status, run.liveness?.state, run.deleted, isFixed, known.about?.mlflow_pages, param("at")], title],
+      ["title", [run.name, run.status, run.liveness?.state, run.deleted, fixed, known.about?.mlflow_pages, param("at")], title],
     ]);
     const metrics = metricList();
     const list = [["overview", "Overview"], ["charts", "Charts", metrics.length], ["artifacts", "Artifacts"], ["history", "History"]];

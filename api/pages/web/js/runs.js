@@ -20,7 +20,7 @@ import { go, href, param, route, setParams } from "./route.js";
 import { runActions } from "./runactions.js";
 import { columnsBox, defaultColumns, gridColumns } from "./runcolumns.js";
 import { RunRows, rowsOf, runsById, runsParams } from "./runrows.js";
-import { experimentName, known } from "./shared.js";
+import { experimentName, isFixed } from "./shared.js";
 import { makeDivider } from "./split.js";
 
 const SHOWN_MAX = 100;
@@ -375,7 +375,7 @@ export function runsPage() {
       fill(actions, h("a", { class: "tool", href: href(["compare"], these), title: "Parallel coordinates, scatter and correlation of all these runs" }, "Explore"));
       return;
     }
-    const fixed = Boolean(param("at")) || known.about?.read_only;
+    const fixed = isFixed();
     fill(
       actions,
       h("span", { class: "chip plain-chip" }, `${count(ids.length)} selected`, iconButton("close", "Select none", () => setParams({ sel: null }, true))),
