@@ -159,24 +159,25 @@ export function artifactsPanel(owner) {
     return [note, h("pre", { class: "artifact-text" }, text)];
   }
 
-  /** An image; with a slider where the folder has others of the same name but for a number. */
+  /** An image; with a slider where the folder has others of the same series. */
   function imageView(path, url, files) {
     const picture = h("img", { src: url, alt: fileOf(path) });
-    const series = /^(.*?)(\d+)(\D*)$/.exec(path);
+    const series = imageSeries(path);
     const mates = series
-      ? files.filter((file) => IMAGE.test(file.path)).map((file) => ({ path: file.path, found: /^(.*?)(\d+)(\D*)$/.exec(file.path) })).filter(({ found }) => found && found[1] === series[1] && found[3] === series[3]).sort((a, b) => Number(a.found[2]) - Number(b.found[2]))
+      ? files.filter((file) => IMAGE.test(file.path)).map((file) => ({ path: file.path, found: imageSeries(file.path) })).filter(({ found }) => found && found.name === series.name).sort((a, b) => a.found.step - b.found.step || a.found.time - b.found.time)
       : [];
     if (mates.length < 2) {
       return h("div", { class: "artifact-image" }, picture);
     }
     const at = mates.findIndex((mate) => mate.path === path);
-    const label = h("span", { class: "mono" }, `${Number(series[2])}`);
-    const slider = h("input", { type: "range", min: 0, max: mates.length - 1, value: at, class: "grow", "aria-label": "Step", on: {
+    const label = h("span", { class: "mono" }, String(series.step));
+    const slider = h("input", { type: "range", min: 0, max: mates.length - 1, value: at, class: "grow", "aria-label": "Step", "aria-valuetext": `step ${series.step}`, on: {
       input: () => {
         const mate = mates[Number(slider.value)];
         picture.src = fileUrl(owner, mate.path);
         picture.alt = fileOf(mate.path);
-        label.textContent = String(Number(mate.found[2]));
+        label.textContent = String(mate.found.step);
+        slider.setAttribute("aria-valuetext", `step ${mate.found.step}`);
         setParams({ file: mate.path }, true);
       },
     } });
@@ -195,6 +196,20 @@ export function artifactsPanel(owner) {
       current = file;
     },
   };
+}
+
+/**
+ * The series that an image belongs to, and its step: `samples+step+3+timestamp+17+ID.png` as MLflow names the images that
+ * are logged with a key, else the last number of the name.
+ * @returns {{ name: string, step: number, time: number } | null}
+ */
+export function imageSeries(path) {
+  const logged = /^(.*?)([+%])step\2(\d+)\2timestamp\2(\d+)\2[^+%]*((?:[+%]compressed)?\.\w+)$/.exec(path);
+  if (logged) {
+    return { name: logged[1] + logged[5], step: Number(logged[3]), time: Number(logged[4]) };
+  }
+  const numbered = /^(.*?)(\d+)(\D*)$/.exec(path);
+  return numbered ? { name: `${numbered[1]}*${numbered[3]}`, step: Number(numbered[2]), time: 0 } : null;
 }
 
 /** Cells of a table as text, with quotes. */

@@ -5,17 +5,26 @@
 import { Chart } from "./chart.js";
 import { eachFrame, h, iconButton } from "./dom.js";
 import { exportMenu } from "./export.js";
+import { legendOf } from "./legend.js";
 import { dialog } from "./popover.js";
 
 const CARD_MIN_PX = 300;
+const CARD_MAX_PX = 900;
 const CARD_HEIGHT_PX = 232;
+const CARD_HEIGHT_MAX_PX = 380;
 const GAP_PX = 12;
 const SPARE_PX = 200;
 
 export class Cards {
-  /** @param {import("./chart.js").ChartContext} context */
-  constructor(context) {
+  /**
+   * @param {import("./chart.js").ChartContext} context
+   * @param {{ enlarge: (key: string) => void, emphasize: (id: string) => void }} calls
+   */
+  constructor(context, { enlarge, emphasize }) {
     this.context = context;
+    this.enlarge = enlarge;
+    this.emphasize = emphasize;
+    this.largeBox = null;
     /** @type {string[]} */
     this.keys = [];
     /** @type {Map<string, { chart: Chart, element: any }>} */
@@ -23,20 +32,29 @@ export class Cards {
     /** The chart in the large view. @type {Chart | null} */
     this.large = null;
     this.body = h("div", { class: "cards-body", role: "list", "aria-label": "Charts" });
-    this.element = h("div", { class: "cards", tabindex: -1, on: { scroll: eachFrame(() => this.draw()) } }, this.body);
+    this.none = h("p", { class: "empty muted" });
+    this.none.hidden = true;
+    this.element = h("div", { class: "cards", tabindex: -1, on: { scroll: eachFrame(() => this.draw()) } }, this.none, this.body);
     this.sizes = new ResizeObserver(() => this.draw());
     this.sizes.observe(this.element);
   }
 
   destroy() {
     this.sizes.disconnect();
+    if (this.large) {
+      this.largeBox.close();
+    }
     for (const { chart } of this.cards.values()) {
       chart.destroy();
     }
   }
 
-  setKeys(keys) {
+  /** @param {string[]} keys @param {string} none what is said where there are none */
+  setKeys(keys, none) {
     this.keys = keys;
+    this.none.textContent = none;
+    this.none.hidden = keys.length > 0;
+    this.body.hidden = !keys.length;
     this.draw();
   }
 
@@ -70,9 +88,12 @@ export class Cards {
     if (width <= 0) {
       return;
     }
-    const columns = Math.max(1, Math.floor((width + GAP_PX) / (CARD_MIN_PX + GAP_PX)));
-    const cardWidth = (width - (columns - 1) * GAP_PX) / columns;
-    const pitch = CARD_HEIGHT_PX + GAP_PX;
+    const room = Math.max(1, Math.floor((width + GAP_PX) / (CARD_MIN_PX + GAP_PX)));
+    // Few charts are large ones.
+    const columns = Math.max(1, Math.min(room, this.keys.length));
+    const cardWidth = Math.min(Math.max(CARD_MAX_PX, width / 2), (width - (columns - 1) * GAP_PX) / columns);
+    const cardHeight = columns < room ? Math.min(CARD_HEIGHT_MAX_PX, Math.max(CARD_HEIGHT_PX, cardWidth * 0.5)) : CARD_HEIGHT_PX;
+    const pitch = cardHeight + GAP_PX;
     const rows = Math.ceil(this.keys.length / columns);
     this.body.style.height = `${rows * pitch + GAP_PX}px`;
     const top = this.element.scrollTop - SPARE_PX;
@@ -92,7 +113,7 @@ export class Cards {
       const card = this.cards.get(key) || this.make(key);
       const { style } = card.element;
       style.width = `${cardWidth}px`;
-      style.height = `${CARD_HEIGHT_PX}px`;
+      style.height = `${cardHeight}px`;
       style.transform = `translate(${GAP_PX + (i % columns) * (cardWidth + GAP_PX)}px, ${GAP_PX + Math.floor(i / columns) * pitch}px)`;
       card.element.setAttribute("aria-posinset", String(i + 1));
       card.element.setAttribute("aria-setsize", String(this.keys.length));
@@ -123,15 +144,25 @@ export class Cards {
     return card;
   }
 
-  enlarge(key) {
+  /** Shows a chart large, or none. What is shown is in the address; `closed` is called when somebody closes it. */
+  showLarge(key, closed) {
+    if (this.large && this.large.key !== key) {
+      this.largeBox.close();
+    }
+    if (!key || this.large) {
+      return;
+    }
     const chart = new Chart(this.context, key);
     this.large = chart;
+    const legend = legendOf(chart, this.emphasize);
+    chart.drawn = eachFrame(() => legend.draw());
     const tools = h("div", { class: "row end" }, h("span", { class: "muted grow" }, "Drag or scroll to zoom, double-click for the whole; + − 0 ← →"), iconButton("download", "Export", (event) => exportMenu(event.currentTarget, chart), { "aria-haspopup": "menu" }));
-    const box = dialog(key, h("div", { class: "large-chart" }, chart.element, tools), "wide-dialog");
+    this.largeBox = dialog(key, h("div", { class: "large-chart" }, chart.element, tools, legend.element), "wide-dialog");
     chart.element.focus();
-    box.addEventListener("close", () => {
+    this.largeBox.addEventListener("close", () => {
       chart.destroy();
       this.large = null;
+      closed(key);
     });
   }
 }

@@ -22,13 +22,17 @@ export async function readChanges(entity, upToNow = false) {
   return answer.changes.filter((change) => change.position <= position && change.time_ms <= ms);
 }
 
-function value(text) {
+/** Times are kept as milliseconds; people read dates. */
+function value(text, field) {
+  if (/_ms$|^(start|end)_time$/.test(field) && /^\d{11,14}$/.test(text ?? "")) {
+    return h("span", { class: "change-value", title: text }, wholeTime(Number(text)));
+  }
   return text === null ? h("span", { class: "muted" }, "nothing") : h("bdi", { class: "change-value" }, text.length > 200 ? `${text.slice(0, 200)}…` : text);
 }
 
 /** @param {any} field */
 function fieldLine(field) {
-  return h("li", null, h("span", { class: "change-field" }, h("bdi", null, (field.version ? `v${field.version} ` : "") + field.field)), " ", field.from === null ? null : [value(field.from), h("span", { class: "muted" }, " → ")], value(field.to));
+  return h("li", null, h("span", { class: "change-field" }, h("bdi", null, (field.version ? `v${field.version} ` : "") + field.field)), " ", field.from === null ? null : [value(field.from, field.field), h("span", { class: "muted" }, " → ")], value(field.to, field.field));
 }
 
 /** A list of changes, newest first. */
@@ -77,13 +81,24 @@ function words(event) {
   return text[0].toUpperCase() + text.slice(1);
 }
 
-/** The history of an entity as a part of a page. */
+/** The history of an entity as a part of a page; `read` reads it again and shows the old one until then. */
 export function changesPanel(entity) {
-  const box = h("div", { class: "panel-body" }, loading());
-  const read = () =>
-    readChanges(entity)
-      .then((changes) => fill(box, changesView(changes)))
-      .catch((error) => fill(box, failure(error, read)));
+  const element = h("div", { class: "panel-body" }, loading());
+  let shown = "";
+  const read = async () => {
+    try {
+      const changes = await readChanges(entity);
+      const text = `${param("at")} ${changes.length ? changes[changes.length - 1].position : ""} ${changes.length}`;
+      if (text !== shown) {
+        shown = text;
+        fill(element, changesView(changes));
+      }
+    } catch (error) {
+      if (!shown) {
+        fill(element, failure(error, read));
+      }
+    }
+  };
   read();
-  return box;
+  return { element, read };
 }

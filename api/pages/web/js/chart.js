@@ -26,6 +26,7 @@ import { extent, makeTrace, nearestRow, pairTrace, placesOf } from "./trace.js";
  * @property {number} smooth
  * @property {[number, number] | null} zoom
  * @property {number | null} hover
+ * @property {((key: string) => { run: any, curve: import("./curves.js").Curve }[]) | null} extra curves of a key that are drawn faint
  * @property {(range: [number, number] | null) => void} setZoom
  * @property {(x: number | null) => void} setHover
  */
@@ -60,12 +61,14 @@ export class Chart {
     this.height = 0;
     /** @type {Trace[]} */
     this.traces = [];
-    this.extra = [];
     this.view = null;
     this.drag = null;
     this.cursor = null;
+    /** Called after each drawing. */
+    this.drawn = () => {};
     this.canvas = h("canvas", { class: "chart-canvas", "aria-hidden": "true" });
     this.over = h("canvas", { class: "chart-canvas chart-over", "aria-hidden": "true" });
+    this.over.hidden = true;
     this.tip = h("div", { class: "chart-tip", "aria-hidden": "true" });
     this.tip.hidden = true;
     this.note = h("div", { class: "chart-note" });
@@ -176,7 +179,7 @@ export class Chart {
         traces.push(makeTrace(run, curve, context.axis, context.smooth));
       }
     }
-    for (const one of context.axis === "metric" ? [] : this.extra) {
+    for (const one of context.axis === "metric" || !context.extra ? [] : context.extra(this.key)) {
       traces.unshift({ ...makeTrace(one.run, one.curve, context.axis, context.smooth), faint: true });
     }
     this.missing = missing;
@@ -219,6 +222,7 @@ export class Chart {
       return;
     }
     this.read();
+    this.element.setAttribute("aria-busy", String(this.missing > 0));
     const { context, width, height } = this;
     const theme = colors();
     const pen = sharp(this.canvas, width, height);
@@ -227,7 +231,7 @@ export class Chart {
       this.view = null;
       this.note.textContent = this.missing ? "" : context.runs.length ? "No points" : "No runs are shown";
       this.note.hidden = Boolean(this.missing);
-      sharp(this.over, width, height).clearRect(0, 0, width, height);
+      this.drawOver();
       return;
     }
     this.note.hidden = true;
@@ -246,11 +250,15 @@ export class Chart {
 
   /** Crosshair, the values there, and the range that is dragged. */
   drawOver() {
-    const pen = sharp(this.over, this.width, this.height);
-    pen.clearRect(0, 0, this.width, this.height);
-    if (!this.view) {
+    // A canvas that nobody needs costs in every frame.
+    this.over.hidden = !this.view || (!this.drag && this.context.hover === null);
+    this.drawn();
+    if (this.over.hidden) {
+      this.tip.hidden = true;
       return;
     }
+    const pen = sharp(this.over, this.width, this.height);
+    pen.clearRect(0, 0, this.width, this.height);
     const theme = colors();
     const { x, y } = layout(this.view);
     if (this.drag && Math.abs(this.drag.to - this.drag.from) >= DRAG_PX) {

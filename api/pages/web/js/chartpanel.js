@@ -21,6 +21,7 @@ export class ChartPanel {
   /** @param {{ prefix?: string }} options */
   constructor(options = {}) {
     this.keys = [];
+    this.isRead = false;
     const panel = this;
     /** @type {import("./chart.js").ChartContext} */
     this.context = {
@@ -32,6 +33,7 @@ export class ChartPanel {
       smooth: 0,
       zoom: null,
       hover: null,
+      extra: null,
       setZoom(range) {
         panel.setZoom(range);
       },
@@ -43,7 +45,7 @@ export class ChartPanel {
       },
     };
     this.options = options;
-    this.cards = new Cards(this.context);
+    this.cards = new Cards(this.context, { enlarge: (key) => setParams({ chart: key }), emphasize: (id) => this.emphasize(id) });
     this.dirty = new Set();
     this.search = h("input", { type: "search", placeholder: "Search charts", "aria-label": "Search charts", on: { input: later(120, () => setParams({ keys: this.search.value }, true)) } });
     this.axis = h(
@@ -178,11 +180,18 @@ export class ChartPanel {
     this.showZoom();
     this.showKeys();
     this.cards.redraw();
+    this.cards.showLarge(query.get("chart") || "", (key) => {
+      // Closed by hand; where the address closed it, it says so already.
+      if (route().query.get("chart") === key) {
+        setParams({ chart: null });
+      }
+    });
   }
 
   /** @param {string[]} keys */
   setKeys(keys) {
     this.keys = keys;
+    this.isRead = true;
     this.showKeys();
   }
 
@@ -190,7 +199,7 @@ export class ChartPanel {
     const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const shown = words.length ? this.keys.filter((key) => words.every((word) => key.toLowerCase().includes(word))) : this.keys;
     this.amount.textContent = words.length ? `${count(shown.length)} of ${count(this.keys.length)}` : `${count(this.keys.length)} ${this.keys.length === 1 ? "chart" : "charts"}`;
-    this.cards.setKeys(shown);
+    this.cards.setKeys(shown, !this.isRead ? "" : words.length ? "No chart matches" : "Charts of metrics are drawn here");
   }
 
   /** @param {{ id: string, name: string, start: number | null }[]} runs */

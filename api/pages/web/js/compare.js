@@ -5,13 +5,15 @@
 import { getColumns } from "./api.js";
 import { ChartPanel } from "./chartpanel.js";
 import { fill, h } from "./dom.js";
-import { correlations, parallelView, scatterView } from "./explore.js";
+import { correlations } from "./correlate.js";
 import { count, exact, number, time } from "./format.js";
 import { onChange } from "./live.js";
 import { empty, failure, loading, runLink, stateDot, tabs } from "./parts.js";
+import { parallelView } from "./parallel.js";
 import { oneOf } from "./query.js";
 import { param, route, setParams } from "./route.js";
 import { rowsOf, runsById, runsParams } from "./runrows.js";
+import { scatterView } from "./scatter.js";
 import { curveColor } from "./theme.js";
 
 const TABLE_RUNS_MAX = 24;

@@ -30,6 +30,7 @@ import { param } from "./route.js";
 
 /** Rows of all kept curves: some 64 bytes each. */
 const KEPT_ROWS_MAX = 500_000;
+const ASK_AGAIN_MS = 3000;
 const TAIL_MAX = 400;
 const SERIES_MAX = 2000;
 const NONE = new Float64Array(0);
@@ -120,12 +121,21 @@ async function request(list) {
     for (const call of failures) {
       call(error);
     }
+    if (!error.status || error.status >= 500) {
+      // A server that is away comes back; charts ask for what they still need.
+      setTimeout(() => waiting(list).forEach((call) => call()), ASK_AGAIN_MS);
+    }
     return;
   } finally {
     for (const [name] of list) {
       pending.delete(name);
     }
   }
+  waiting(list).forEach((call) => call());
+}
+
+/** Who waits for these curves. */
+function waiting(list) {
   const calls = new Set(watchers);
   watchers.clear();
   for (const [, one] of list) {
@@ -133,9 +143,7 @@ async function request(list) {
       calls.add(chart);
     }
   }
-  for (const call of calls) {
-    call();
-  }
+  return calls;
 }
 
 const failures = new Set();

@@ -2,7 +2,7 @@
  * Numbers, times and sizes as people read them.
  */
 
-/** A number in a table: up to six digits that count. */
+/** A number in a table: six digits that count, whole numbers whole. */
 export function number(value) {
   if (value === null || value === undefined) {
     return "";
@@ -17,8 +17,8 @@ export function number(value) {
   if (value === 0) {
     return Object.is(value, -0) ? "−0" : "0";
   }
-  if (size >= 1e6 && size < 1e15 && Number.isInteger(value)) {
-    return minus(value.toLocaleString("en-US").replaceAll(",", "\u202f"));
+  if (size >= 1e6 && (Number.isInteger(value) ? size < 1e15 : size < 1e9)) {
+    return minus(Math.round(value).toLocaleString("en-US").replaceAll(",", "\u202f"));
   }
   if (size >= 1e9 || size < 1e-4) {
     return minus(value.toExponential(3).replace("e+", "e").replace(/\.?0+e/, "e"));

@@ -18,6 +18,7 @@ const SPARE_ROWS = 6;
  * @property {number} width
  * @property {boolean} [right] numbers
  * @property {string} [title]
+ * @property {any} [head] an element before its title
  * @property {(cell: any, row: any, index: number) => void} draw
  */
 
@@ -44,13 +45,25 @@ export class Grid {
     this.body = h("div", { class: "grid-body", role: "rowgroup" });
     this.scroller = h(
       "div",
-      { class: "grid", role: "grid", tabindex: 0, "aria-label": options.label, on: { scroll: eachFrame(() => this.draw()), keydown: (event) => this.keydown(event) } },
+      { class: "grid", role: "grid", tabindex: 0, "aria-label": options.label, on: { scroll: () => this.render(), keydown: (event) => this.keydown(event) } },
       h("div", { class: "grid-head-group", role: "rowgroup" }, this.head),
       this.body,
     );
     this.element = this.scroller;
-    new ResizeObserver(() => this.draw()).observe(this.scroller);
+    /** Room for rows, in pixels: asking the page in each frame would lay it out once more. */
+    this.height = 0;
+    this.render = eachFrame(() => this.draw());
+    new ResizeObserver(() => {
+      this.height = this.scroller.clientHeight - this.head.offsetHeight;
+      this.draw();
+    }).observe(this.scroller);
     this.body.addEventListener("click", (event) => this.click(event));
+    this.body.addEventListener("pointerover", (event) => {
+      const cell = event.target.closest(".grid-cell");
+      if (cell && cell.tip) {
+        cell.title = cell.tip();
+      }
+    });
   }
 
   /** @param {GridColumn[]} columns */
@@ -68,6 +81,7 @@ export class Grid {
             title: column.title || column.label,
             style: { width: `${column.width}px` },
           },
+          column.head,
           this.options.sort && column.label
             ? h(
                 "button",
@@ -96,19 +110,19 @@ export class Grid {
     if (this.active >= total) {
       this.active = total - 1;
     }
-    this.draw();
+    this.render();
   }
 
-  /** Draws rows again whose content changed; without numbers, all in sight. */
+  /** Draws all rows in sight again, with the next frame. */
   refresh() {
     for (const slot of this.pool) {
       slot.index = -1;
     }
-    this.draw();
+    this.render();
   }
 
   draw() {
-    const height = this.scroller.clientHeight - this.head.offsetHeight;
+    const { height } = this;
     if (height <= 0 || !this.columns.length) {
       return;
     }
@@ -169,6 +183,7 @@ export class Grid {
         this.columns[at].draw(cells[at], row, index);
       } else {
         cells[at].replaceChildren();
+        cells[at].shown = null;
         cells[at].parts = null;
       }
     }
@@ -200,7 +215,7 @@ export class Grid {
     this.active = Math.max(0, Math.min(this.total - 1, index));
     if (scroll) {
       const top = this.active * ROW_PX;
-      const height = this.scroller.clientHeight - this.head.offsetHeight;
+      const { height } = this;
       if (top < this.scroller.scrollTop) {
         this.scroller.scrollTop = top;
       } else if (top + ROW_PX > this.scroller.scrollTop + height) {

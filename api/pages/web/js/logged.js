@@ -13,7 +13,7 @@ import { copyable, empty, failure, loading, loggedLink, modelLink, pairsTable, r
 import { askText, confirmed, menu, notice } from "./popover.js";
 import { href, param, route, setParams } from "./route.js";
 import { pairOf } from "./runactions.js";
-import { experimentName, known } from "./shared.js";
+import { experimentName, isFixed, known } from "./shared.js";
 import { signatureBlock } from "./signature.js";
 
 const LISTED_METRICS = 3;
@@ -33,6 +33,7 @@ export function loggedModelsPage() {
   let models = null;
   let more = false;
   let readOf = null;
+  let shownOf = null;
 
   const experiments = () => route().query.getAll("e");
   const wanted = () => `${experiments().join()}|${param("at")}`;
@@ -48,9 +49,13 @@ export function loggedModelsPage() {
       if (!param("at")) {
         follow(answer.position);
       }
+      shownOf = mine;
       draw();
     } catch (error) {
-      fill(body, failure(error, read));
+      // What is shown stays while the server is away.
+      if (shownOf !== mine) {
+        fill(body, failure(error, read));
+      }
     }
   }
 
@@ -114,6 +119,7 @@ export function loggedModelPage() {
   let versions = [];
   let readOf = null;
   let shown = "";
+  let shownData = "";
   let files = null;
 
   async function read() {
@@ -123,6 +129,11 @@ export function loggedModelPage() {
       if (mine !== readOf) {
         return;
       }
+      const data = JSON.stringify([answer.model, answer.versions, mine]);
+      if (data === shownData) {
+        return;
+      }
+      shownData = data;
       ({ model, versions } = answer);
       if (!param("at")) {
         follow(answer.position);
@@ -130,7 +141,10 @@ export function loggedModelPage() {
       shown = "";
       draw();
     } catch (error) {
-      fill(panel, failure(error, read));
+      if (!shownData || mine !== JSON.parse(shownData)[2]) {
+        shownData = "";
+        fill(panel, failure(error, read));
+      }
     }
   }
 
@@ -142,7 +156,7 @@ export function loggedModelPage() {
       return;
     }
     document.title = `${model.name} · Runlode`;
-    const fixed = Boolean(param("at")) || known.about?.read_only;
+    const fixed = isFixed();
     fill(
       head,
       h("div", { class: "crumbs" }, h("a", { href: href(["logged"], { e: model.experiment_id }) }, h("bdi", null, experimentName(model.experiment_id))), model.run_id ? [h("span", { class: "muted" }, " / "), runLink(model.run_id, "run")] : null),
@@ -163,7 +177,7 @@ export function loggedModelPage() {
       }
       files.update();
     } else if (shown !== tab) {
-      fill(panel, tab === "history" ? changesPanel({ logged_model_id: id }) : overview());
+      fill(panel, tab === "history" ? changesPanel({ logged_model_id: id }).element : overview());
     }
     shown = tab;
   }

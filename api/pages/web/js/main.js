@@ -153,18 +153,45 @@ addEventListener("keydown", (event) => {
   }
 });
 
-async function start() {
-  frame();
-  onRoute(show);
-  // The page does not wait for names of experiments.
-  show();
+/** Makes the page anew if anything on it could not be read: the server is back. */
+function again() {
+  if (content.querySelector(".empty[role=alert]")) {
+    currentName = "";
+    show();
+  }
+}
+
+const TRY_AGAIN_MS = 2000;
+
+/** Reads what all pages know. A server that is away is asked until it answers. */
+async function readKnown() {
   try {
     experimentsOf = param("at");
     await Promise.all([readAbout(), readExperiments()]);
     show();
+    again();
   } catch (error) {
-    fill(content, failure(error, () => location.reload()));
+    if (error.status && error.status < 500) {
+      fill(content, failure(error, () => location.reload()));
+      return;
+    }
+    setTimeout(readKnown, TRY_AGAIN_MS);
   }
+}
+
+function start() {
+  frame();
+  onRoute(show);
+  // The page does not wait for names of experiments.
+  show();
+  readKnown();
+  let wasLost = false;
+  onLiveState((state) => {
+    if (state === "live" && wasLost) {
+      again();
+    }
+    wasLost = state === "lost";
+  });
   onChange((change) => {
     if (!change || change.experiments) {
       readExperiments().then(show).catch((error) => notice(error.message, "bad"));

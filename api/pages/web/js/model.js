@@ -7,14 +7,15 @@ import { ROOT, get, mlflow } from "./api.js";
 import { artifactsPanel } from "./artifacts.js";
 import { changesView, readChanges } from "./changes.js";
 import { fill, h, icon, soon } from "./dom.js";
+import { Kept } from "./kept.js";
 import { count, time, wholeTime } from "./format.js";
 import { follow, onChange } from "./live.js";
-import { lineageGraph } from "./lineage.js";
+import { lineagePanel } from "./lineage.js";
 import { empty, failure, loading, loggedLink, pairsTable, runLink, tabs, when } from "./parts.js";
 import { askText, menu, notice } from "./popover.js";
 import { href, param, route, setParams } from "./route.js";
 import { pairOf } from "./runactions.js";
-import { known } from "./shared.js";
+import { isFixed, known } from "./shared.js";
 import { signatureBlock } from "./signature.js";
 import { versionDiff } from "./versiondiff.js";
 
@@ -37,6 +38,12 @@ export function modelPage() {
   let changes = [];
   let readOf = null;
   let call = 0;
+  /** The moment that is shown. */
+  let shownOf = null;
+  const headParts = new Kept(head);
+  const tabParts = new Kept(tabBar);
+  const panelParts = new Kept(panel);
+  let lineage = null;
 
   async function read() {
     readOf = param("at");
@@ -54,8 +61,9 @@ export function modelPage() {
       }
       draw();
     } catch (error) {
-      if (mine === call) {
-        fill(panel, failure(error, read));
+      // What is shown stays while the server is away: it is read again once it is back.
+      if (mine === call && (shownOf === null || shownOf !== param("at"))) {
+        panelParts.draw([["failure", error.message, () => failure(error, read)]]);
       }
     }
   }
@@ -98,49 +106,60 @@ export function modelPage() {
     document.title = `${name} · Runlode`;
     drawSlider();
     const past = Boolean(param("at"));
+    shownOf = param("at");
+    const fixed = isFixed();
     if (!model) {
-      fill(head, h("h1", null, h("bdi", null, name)));
-      fill(tabBar);
-      fill(panel, empty(past ? "The model did not exist yet" : "There is no such model", past ? "Move the slider to a later change." : ""));
+      headParts.draw([["none", name, () => h("h1", null, h("bdi", null, name))]]);
+      tabParts.draw([]);
+      panelParts.draw([["none", past, () => empty(past ? "The model did not exist yet" : "There is no such model", past ? "Move the slider to a later change." : "")]]);
       return;
     }
-    fill(
-      head,
-      h("div", { class: "crumbs" }, h("a", { href: href(["models"]) }, "Models")),
-      h(
+    headParts.draw([
+      ["crumbs", param("at"), () => h("div", { class: "crumbs" }, h("a", { href: href(["models"]) }, "Models"))],
+      ["title", [model.name, model.aliases, fixed, known.about?.mlflow_pages], () => h(
         "div",
         { class: "row wrap" },
         h("h1", { class: "ellipsis" }, h("bdi", null, model.name)),
-        h("div", { class: "champions" }, model.aliases.map(([alias, version]) => h("span", { class: "alias big" }, h("bdi", null, `@${alias}`), h("strong", null, ` v${version}`)))),
+        h("div", { class: "champions" }, model.aliases.map(([alias, version]) => h("a", { class: "alias big", href: href(["model", model.name], { version }) }, h("bdi", null, `@${alias}`), h("strong", null, ` v${version}`)))),
         h("span", { class: "grow" }),
         known.about?.mlflow_pages ? h("a", { class: "tool", href: `${ROOT}#/models/${encodeURIComponent(model.name)}` }, "In MLflow", icon("external")) : null,
-        past || known.about?.read_only ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: actions } }, "Actions", icon("down")),
-      ),
-      model.description ? h("p", { class: "muted" }, h("bdi", null, model.description)) : null,
-    );
+        fixed ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: actions } }, "Actions", icon("down")),
+      )],
+      model.description && ["description", model.description, () => h("p", { class: "muted" }, h("bdi", null, model.description))],
+    ]);
     const list = [["versions", "Versions", versions.length], ["lineage", "Lineage"], ["diff", "Compare versions"], ["history", "History"]];
-    fill(tabBar, tabs("Parts of the model", list, param("tab") || "versions", (tab) => setParams({ tab: tab === "versions" ? null : tab })));
     const tab = param("tab") || "versions";
+    tabParts.draw([["tabs", [list, tab], () => tabs("Parts of the model", list, tab, (to) => setParams({ tab: to === "versions" ? null : to }))]]);
     panel.setAttribute("aria-labelledby", `tab-${tab}`);
+    const { query } = route();
     if (tab === "history") {
-      fill(panel, changesView(changes.slice(0, place() + 1)));
+      const some = changes.slice(0, place() + 1);
+      panelParts.draw([["history", [some.length, param("at")], () => changesView(some)]]);
     } else if (tab === "lineage") {
-      fill(panel, versions.length ? lineageGraph(model, versions) : empty("No versions"));
+      panelParts.draw([["lineage", name, () => {
+        lineage = lineagePanel(name);
+        return lineage.element;
+      }]]);
+      lineage.read();
     } else if (tab === "diff") {
-      fill(panel, versionDiff(versions));
+      panelParts.draw([["diff", [versions, query.get("a"), query.get("b"), query.get("same"), param("at")], () => versionDiff(name, versions)]]);
+    } else if (!versions.length) {
+      panelParts.draw([["none", 0, () => empty("No versions")]]);
     } else {
-      fill(panel, versionsTable());
+      const chosen = versions.find((one) => String(one.version) === param("version"));
+      panelParts.draw([
+        ["versions", [versions, param("version"), param("at")], versionsTable],
+        chosen && ["version", [chosen, fixed], () => detail(chosen)],
+        model.tags.length > 0 && ["tags", model.tags, () => h("section", { class: "block" }, h("h2", null, "Tags"), pairsTable("Tags", model.tags, (text) => h("bdi", null, text)))],
+      ]);
     }
   }
 
   function versionsTable() {
-    if (!versions.length) {
-      return empty("No versions");
-    }
     const newest = [...versions].reverse();
     return h(
       "div",
-      null,
+      { class: "table-scroll", tabindex: 0, role: "region", "aria-label": "Versions" },
       h(
         "table",
         { class: "plain-table wide-table" },
@@ -155,21 +174,14 @@ export function modelPage() {
             h("td", null, h("bdi", null, version.user_id || "")),
             h("td", { class: "ellipsis description mono", title: version.source }, h("bdi", null, version.source))))),
       ),
-      detail(),
-      model.tags.length ? h("section", { class: "block" }, h("h2", null, "Tags"), pairsTable("Tags", model.tags, (text) => h("bdi", null, text))) : null,
     );
   }
 
-  function detail() {
-    const version = versions.find((one) => String(one.version) === param("version"));
-    if (!version) {
-      return null;
-    }
-    const past = Boolean(param("at"));
+  function detail(version) {
     return h(
       "section",
       { class: "block", "aria-label": `Version ${version.version}` },
-      h("div", { class: "row" }, h("h2", { class: "grow" }, `Version ${version.version}`), past || known.about?.read_only ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: (event) => versionActions(event, version) } }, "Actions", icon("down"))),
+      h("div", { class: "row" }, h("h2", { class: "grow" }, `Version ${version.version}`), isFixed() ? null : h("button", { type: "button", class: "tool", "aria-haspopup": "menu", on: { click: (event) => versionActions(event, version) } }, "Actions", icon("down"))),
       version.description ? h("p", null, h("bdi", null, version.description)) : null,
       signatureBlock({ name: model.name, version: String(version.version) }),
       pairsTable("Fields", [["Created", wholeTime(version.created_ms)], ["Changed", wholeTime(version.updated_ms)], ["Stage", version.stage], ["Source", version.source], ["Logged model", version.model_id ? loggedLink(version.model_id, version.model_id) : ""], ...version.tags.map(([key, value]) => [`tag ${key}`, value])].filter(([, value]) => value), (text) => (text instanceof Node ? text : h("bdi", { class: "break" }, text))),

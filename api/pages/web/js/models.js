@@ -17,17 +17,26 @@ export function modelsPage() {
   let models = null;
   let readOf = null;
 
+  let shownOf = null;
+
   async function read() {
-    readOf = param("at");
+    const mine = (readOf = param("at"));
     try {
       const answer = await get("models");
+      if (mine !== param("at")) {
+        return;
+      }
+      shownOf = mine;
       models = answer.models;
       if (!param("at")) {
         follow(answer.position);
       }
       draw();
     } catch (error) {
-      fill(body, failure(error, read));
+      // What is shown stays while the server is away.
+      if (shownOf !== mine) {
+        fill(body, failure(error, read));
+      }
     }
   }
 

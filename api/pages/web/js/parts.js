@@ -86,22 +86,35 @@ export function tabs(label, list, current, select) {
   } }, buttons);
 }
 
-/** A table of keys and values with a search; long ones are shown in parts. */
+/** A table of keys and values with a search; long ones are shown in parts. Its `renew` takes other pairs. */
 export function pairsTable(label, pairs, draw = (value) => value) {
   const ROWS = 200;
+  const SEARCHED_FROM = 12;
   let shown = ROWS;
+  let now = pairs;
   const body = h("tbody");
   const more = h("button", { type: "button", class: "link", on: { click: () => { shown += 1000; show(); } } });
-  const search = h("input", { type: "search", class: "wide", placeholder: `Search ${count(pairs.length)} ${label.toLowerCase()}`, "aria-label": `Search ${label.toLowerCase()}`, on: { input: () => { shown = ROWS; show(); } } });
+  const search = h("input", { type: "search", class: "wide", "aria-label": `Search ${label.toLowerCase()}`, on: { input: () => { shown = ROWS; show(); } } });
+  const table = h("table", { class: "pairs-table", "aria-label": label }, body);
+  const none = h("p", { class: "muted" }, "None");
   function show() {
     const low = search.value.toLowerCase();
-    const found = pairs.filter(([key, value]) => !low || String(key).toLowerCase().includes(low) || String(value).toLowerCase().includes(low));
+    const found = now.filter(([key, value]) => !low || String(key).toLowerCase().includes(low) || String(value).toLowerCase().includes(low));
     fill(body, found.slice(0, shown).map(([key, ...values]) => h("tr", null, h("th", { scope: "row" }, h("bdi", null, key)), values.map((value) => h("td", null, draw(value))))));
     more.hidden = found.length <= shown;
     more.textContent = `${count(found.length - shown)} more`;
+    search.placeholder = `Search ${count(now.length)} ${label.toLowerCase()}`;
+    search.hidden = now.length <= SEARCHED_FROM;
+    table.hidden = !now.length;
+    none.hidden = now.length > 0;
   }
   show();
-  return h("div", { class: "pairs" }, pairs.length > 12 ? search : null, pairs.length ? h("table", { class: "pairs-table", "aria-label": label }, body) : h("p", { class: "muted" }, "None"), more);
+  const element = h("div", { class: "pairs" }, search, table, none, more);
+  element.renew = (other) => {
+    now = other;
+    show();
+  };
+  return element;
 }
 
 /** A text that can be copied. */

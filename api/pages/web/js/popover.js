@@ -26,7 +26,8 @@ export function popover(anchor, content, label) {
   }
   closePopover();
   const box = h("div", { class: "popover", role: "dialog", "aria-label": label }, content);
-  document.body.append(box);
+  // A dialog hides everything outside it.
+  (anchor.closest("dialog") || document.body).append(box);
   const place = () => {
     const at = anchor.getBoundingClientRect();
     box.style.top = `${Math.min(at.bottom + 4, innerHeight - 120)}px`;
@@ -128,6 +129,6 @@ export function confirmed(title, text, action, done) {
 /** A sentence at the bottom that goes away. */
 export function notice(text, kind = "") {
   const box = h("div", { class: `notice ${kind}`, role: kind === "bad" ? "alert" : "status" }, text);
-  document.body.append(box);
+  (document.querySelector("dialog[open]") || document.body).append(box);
   setTimeout(() => box.remove(), kind === "bad" ? 8000 : 4000);
 }

@@ -5,7 +5,7 @@
 import { h, icon } from "./dom.js";
 import { count, duration, exact, number, time, wholeTime } from "./format.js";
 import { groupLabel } from "./groupbox.js";
-import { stateDot } from "./parts.js";
+import { stateOf } from "./parts.js";
 import { popover } from "./popover.js";
 import { href } from "./route.js";
 import { experimentName } from "./shared.js";
@@ -46,23 +46,29 @@ function isNumber(id) {
   return id.startsWith("metrics.") || id === "duration";
 }
 
-function setText(cell, text, title = "") {
-  if (cell.textContent !== text) {
+/** Shows a text. The tip is made when somebody points at the cell: rows change sixty times a second. */
+function setText(cell, text, tip = null) {
+  if (cell.shown !== text) {
+    cell.shown = text;
     cell.textContent = text;
   }
-  cell.title = title;
+  cell.tip = tip;
+  if (cell.title) {
+    cell.title = "";
+  }
 }
 
 /**
  * @param {string[]} ids
  * @param {any} keys
- * @param {{ isShown: (id: string) => string | null, isSelected: (id: string) => boolean, isOpen: (id: string) => boolean, toggle: (row: any, event: any) => void, toggleOpen: (row: any) => void }} marks
+ * @param {{ isShown: (id: string) => string | null, isSelected: (id: string) => boolean, isOpen: (id: string) => boolean, toggle: (row: any, event: any) => void, head: any, toggleOpen: (row: any) => void }} marks
  * @returns {import("./grid.js").GridColumn[]}
  */
 export function gridColumns(ids, keys, marks) {
   const name = {
     id: "run_name",
     label: "Run",
+    head: marks.head,
     width: 240,
     draw(cell, row) {
       const color = row.group ? null : marks.isShown(row.id);
@@ -70,11 +76,15 @@ export function gridColumns(ids, keys, marks) {
       if (!parts) {
         const box = h("button", { type: "button", class: "mark", role: "checkbox", on: { click: (event) => { event.stopPropagation(); marks.toggle(cell.row, event); } } });
         const link = h("a", { class: "run-name ellipsis" });
-        const dot = h("span", { class: "cell-dot" });
+        const dot = h("span", { class: "cell-dot" }, h("span", { role: "img" }));
         const opener = h("button", { type: "button", class: "opener", tabindex: -1, on: { click: (event) => { event.stopPropagation(); marks.toggleOpen(cell.row); } } }, icon("right"));
         const text = h("span", { class: "group-title ellipsis" });
-        cell.replaceChildren(box, opener, dot, link, text);
-        parts = cell.parts = { box, link, dot, opener, text };
+        const nested = h("span", { class: "muted", title: "Nested run" }, "↳ ");
+        const words = h("bdi");
+        const lost = h("span", { class: "lost-word" });
+        link.append(nested, words);
+        cell.replaceChildren(box, opener, dot, link, lost, text);
+        parts = cell.parts = { box, link, dot, opener, text, nested, words, lost };
       }
       cell.row = row;
       const opens = row.group || row.children;
@@ -82,7 +92,7 @@ export function gridColumns(ids, keys, marks) {
       parts.opener.hidden = !opens;
       parts.opener.classList.toggle("open", isOpen);
       parts.opener.setAttribute("aria-label", `${isOpen ? "Close" : "Open"} ${row.group ? "the group" : `the runs in ${row.name}`}`);
-      parts.dot.hidden = parts.link.hidden = Boolean(row.group);
+      parts.dot.hidden = parts.link.hidden = parts.lost.hidden = Boolean(row.group);
       parts.text.hidden = !row.group;
       cell.style.paddingInlineStart = row.depth ? `${10 + row.depth * 18}px` : "";
       if (row.group) {
@@ -91,7 +101,7 @@ export function gridColumns(ids, keys, marks) {
         parts.box.style.borderColor = "";
         parts.box.setAttribute("aria-checked", "false");
         parts.box.setAttribute("aria-label", "Select the runs of the group");
-        parts.text.title = `${group.column} ${group.value === null ? "has no value" : `= ${group.value}`}`;
+        cell.tip = () => `${group.column} ${group.value === null ? "has no value" : `= ${group.value}`}`;
         parts.text.replaceChildren(h("span", { class: "muted" }, `${groupLabel(group.column)} `), group.value === null ? h("em", { class: "muted" }, "none") : h("bdi", null, group.value === "" ? "(empty)" : group.column === "experiment_id" ? experimentName(group.value) : group.value), h("span", { class: "muted" }, ` ${count(group.runs)}`));
         return;
       }
@@ -100,9 +110,19 @@ export function gridColumns(ids, keys, marks) {
       parts.box.setAttribute("aria-checked", String(Boolean(marks.isSelected(row.id))));
       parts.box.setAttribute("aria-label", `Select ${row.name}`);
       parts.link.href = href(["run", row.id]);
-      parts.link.title = row.name;
-      parts.link.replaceChildren(...(row.parent && !row.depth ? [h("span", { class: "muted", title: "Nested run" }, "↳ ")] : []), h("bdi", null, row.name || "(no name)"));
-      parts.dot.replaceChildren(stateDot(row));
+      cell.tip = () => row.name;
+      cell.title = "";
+      parts.nested.hidden = !row.parent || Boolean(row.depth);
+      parts.words.textContent = row.name || "(no name)";
+      const { word, kind } = stateOf(row);
+      const dot = parts.dot.firstChild;
+      if (dot.className !== `dot dot-${kind}`) {
+        dot.className = `dot dot-${kind}`;
+        dot.title = word;
+        dot.setAttribute("aria-label", word);
+      }
+      // A colour alone would not say that nobody logs to it any more.
+      parts.lost.textContent = kind === "lost" ? word : "";
     },
   };
   const others = ids.map((id) => {
@@ -113,23 +133,23 @@ export function gridColumns(ids, keys, marks) {
       label: columnLabel(id, keys),
       title: id,
       right,
-      width: id === "start_time" || id === "end_time" ? 150 : kind === "metrics" ? 112 : id === "duration" ? 104 : 124,
+      width: id === "start_time" || id === "end_time" ? 134 : kind === "metrics" ? 106 : id === "duration" ? 96 : 120,
       draw(cell, row) {
         if (row.group) {
           const of = row.group.cells[id];
-          setText(cell, of && of.mean !== undefined ? number(of.mean) : "", of && of.mean !== undefined ? `mean of ${of.count}: ${exact(of.mean)}, from ${exact(of.min)} to ${exact(of.max)}` : "");
+          setText(cell, of && of.mean !== undefined ? number(of.mean) : "", of && of.mean !== undefined ? () => `mean of ${of.count}: ${exact(of.mean)}, from ${exact(of.min)} to ${exact(of.max)}` : null);
         } else if (id === "start_time" || id === "end_time") {
           const ms = id === "start_time" ? row.start : row.end;
-          setText(cell, time(ms), wholeTime(ms));
+          setText(cell, time(ms), () => wholeTime(ms));
         } else if (id === "duration") {
           const end = row.end ?? (row.status === "RUNNING" && row.liveness !== "lost" ? Date.now() : null);
           setText(cell, row.start !== null && end !== null ? duration(end - row.start) : "");
         } else {
           const value = id in row.cells ? row.cells[id] : row[{ run_id: "id", status: "status", experiment_id: "experiment" }[id]];
           if (typeof value === "number") {
-            setText(cell, number(value), exact(value));
+            setText(cell, number(value), () => exact(value));
           } else {
-            setText(cell, value ?? "", value ?? "");
+            setText(cell, value ?? "", () => value ?? "");
           }
         }
       },

@@ -20,7 +20,7 @@ import { go, href, param, route, setParams } from "./route.js";
 import { runActions } from "./runactions.js";
 import { columnsBox, defaultColumns, gridColumns } from "./runcolumns.js";
 import { RunRows, rowsOf, runsById, runsParams } from "./runrows.js";
-import { experimentName, known } from "./shared.js";
+import { experimentName, isFixed } from "./shared.js";
 import { makeDivider } from "./split.js";
 
 const SHOWN_MAX = 100;
@@ -70,6 +70,7 @@ export function runsPage() {
     { "aria-label": "Which runs", on: { change: () => setParams({ view: view.value === "ACTIVE_ONLY" ? null : view.value }) } },
     [["ACTIVE_ONLY", "Active"], ["DELETED_ONLY", "Deleted"], ["ALL", "All"]].map(([value, text]) => h("option", { value }, text)),
   );
+  const allMark = h("button", { type: "button", class: "mark", role: "checkbox", "aria-checked": "false", on: { click: () => selectAll() } });
   const side = h("div", { class: "segmented", role: "group", "aria-label": "Show" }, [["both", "Both"], ["table", "Table"], ["charts", "Charts"]].map(([value, text]) => h("button", { type: "button", "data-side": value, on: { click: () => setParams({ show: value === "both" ? null : value }, true) } }, text)));
   const table = h("section", { class: "table-panel", "aria-label": "Table of runs" }, h("div", { class: "table-tools" }, amount, actions, h("span", { class: "grow" }), view, groupButton, columnsButton), note, grid.element);
   const split = h("div", { class: "split" }, table);
@@ -178,7 +179,7 @@ export function runsPage() {
       }
       rows = next;
       // Cells are made for the columns of these rows.
-      const marks = { isShown: (id) => panel.colorOf(id), isSelected: (id) => selectedSet().has(id), isOpen: (id) => Boolean(rows.open?.has(id)), toggle, toggleOpen };
+      const marks = { isShown: (id) => panel.colorOf(id), isSelected: (id) => selectedSet().has(id), isOpen: (id) => Boolean(rows.open?.has(id)), toggle, head: allMark, toggleOpen };
       grid.element.setAttribute("role", list("group").length ? "treegrid" : "grid");
       grid.setColumns(gridColumns(columns, keys, marks), sorted());
     }
@@ -307,6 +308,25 @@ export function runsPage() {
     setParams({ sel: ids.join(",") }, true);
   }
 
+  /** Selects the first runs of the table, or none if any is selected. */
+  async function selectAll() {
+    if (selected().length) {
+      setParams({ sel: null }, true);
+      return;
+    }
+    try {
+      const query = { experiments: experiments(), filter: param("q"), order: order(), view: param("view") || "ACTIVE_ONLY" };
+      const found = rowsOf(await getColumns("runs", runsParams(query, [], 0, SHOWN_MAX)), []);
+      found.forEach((row) => shownById.set(row.id, row));
+      setParams({ sel: found.map((row) => row.id).join(",") }, true);
+      if (rows && rows.runsTotal > found.length) {
+        notice(`The first ${found.length} of ${count(rows.runsTotal)} runs are selected: charts show no more at a time.`);
+      }
+    } catch (error) {
+      notice(error.message, "bad");
+    }
+  }
+
   /** Selects the first runs of a group too, or none of them if all are selected. */
   async function selectGroup(group) {
     try {
@@ -346,12 +366,16 @@ export function runsPage() {
 
   function drawActions() {
     const ids = selected();
+    const all = ids.length ? "Select none" : `Select the first ${SHOWN_MAX} runs`;
+    allMark.setAttribute("aria-checked", ids.length ? "mixed" : "false");
+    allMark.setAttribute("aria-label", all);
+    allMark.title = all;
     if (!ids.length) {
-      const all = { e: experiments(), q: param("q"), tab: "parallel" };
-      fill(actions, h("a", { class: "tool", href: href(["compare"], all), title: "Parallel coordinates, scatter and correlation of all these runs" }, "Explore"));
+      const these = { e: experiments(), q: param("q"), tab: "parallel" };
+      fill(actions, h("a", { class: "tool", href: href(["compare"], these), title: "Parallel coordinates, scatter and correlation of all these runs" }, "Explore"));
       return;
     }
-    const fixed = Boolean(param("at")) || known.about?.read_only;
+    const fixed = isFixed();
     fill(
       actions,
       h("span", { class: "chip plain-chip" }, `${count(ids.length)} selected`, iconButton("close", "Select none", () => setParams({ sel: null }, true))),
@@ -376,6 +400,11 @@ export function runsPage() {
       }
       keys = answer;
     } catch (error) {
+      // Those that are known stay while the server is away; the change that comes then asks again.
+      if (again) {
+        newKeys();
+        return;
+      }
       keys = NO_KEYS;
       notice(error.message, "bad");
     }
@@ -506,6 +535,7 @@ export function runsPage() {
       e: () => experimentButton.click(),
       0: () => panel.setZoom(null),
       t: () => grid.element.focus(),
+      a: () => selectAll(),
     },
   };
 }

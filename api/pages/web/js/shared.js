@@ -3,6 +3,7 @@
  */
 
 import { get } from "./api.js";
+import { param } from "./route.js";
 import { setExperiments } from "./runrows.js";
 
 /** @type {{ about: any, experiments: any[] }} */
@@ -23,4 +24,9 @@ export async function readExperiments() {
 export function experimentName(id) {
   const found = known.experiments.find((experiment) => experiment.experiment_id === id);
   return found ? found.name : id;
+}
+
+/** Whether nothing can be changed: at a moment of the past, by a server that only reads, and until it is known. */
+export function isFixed() {
+  return Boolean(param("at")) || !known.about || known.about.read_only;
 }

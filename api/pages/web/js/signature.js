@@ -23,6 +23,17 @@ function typeText(item) {
   }
 }
 
+/** A schema as lines of name and type, to compare it. @returns {[string, string][]} */
+export function schemaLines(items) {
+  if (items === null || items === undefined) {
+    return [];
+  }
+  if (!Array.isArray(items)) {
+    return [["all", String(items)]];
+  }
+  return items.map((item, at) => [String(item.name ?? at + 1), typeText(item) + (item.required === false ? ", optional" : "") + ("default" in item ? `, default ${JSON.stringify(item.default)}` : "")]);
+}
+
 function schemaTable(title, items) {
   if (items === null || items === undefined) {
     return null;

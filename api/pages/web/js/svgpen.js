@@ -16,6 +16,8 @@ export class SvgPen {
     this.d = "";
     this.clips = 0;
     this.open = 0;
+    this.tail = "";
+    this.tailAt = -1;
     this.globalAlpha = 1;
     this.lineWidth = 1;
     this.lineJoin = "round";
@@ -54,6 +56,19 @@ export class SvgPen {
 
   rect(x, y, width, height) {
     this.d += `M${two(x)} ${two(y)}h${two(width)}v${two(height)}h${two(-width)}Z`;
+  }
+
+  /** Rectangles of one colour that follow one another become one path. */
+  fillRect(x, y, width, height) {
+    const tail = `" fill="${escaped(this.fillStyle)}" opacity="${this.globalAlpha}"/>`;
+    const last = this.parts.length - 1;
+    const d = `M${two(x)} ${two(y)}h${two(width)}v${two(height)}h${two(-width)}Z`;
+    if (this.tail === tail && this.tailAt === last) {
+      this.parts[last] = this.parts[last].slice(0, -tail.length) + d + tail;
+    } else {
+      this.parts.push(`<path d="${d}${tail}`);
+      [this.tail, this.tailAt] = [tail, last + 1];
+    }
   }
 
   arc(x, y, radius) {

@@ -11,6 +11,7 @@
 //! | `POST curves` `{series: [{run_id, key}], start_step, end_step, buckets, points}` | columns of many curves |
 //! | `GET branch?run_id=&branch=&key=` | the curve of a branch |
 //! | `GET models`, `GET models?name=` | registered models, versions |
+//! | `GET lineage?name=` | where the versions of a model come from, as nodes and edges |
 //! | `GET logged-models?experiment_id=`, `GET logged-model?model_id=` | logged models |
 //! | `GET files?run_id=&path=`, `GET model?run_id=&path=` | a folder of files; what an `MLmodel` says (also `model_id=`, `name=&version=`) |
 //! | `GET find?text=` | the entity that a text names |
@@ -29,6 +30,7 @@ mod curves;
 mod events;
 mod files;
 mod groups;
+mod lineage;
 mod logged;
 mod registry;
 mod runs;
@@ -62,6 +64,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::post("/api/runlode/v1/curves", Work::Read, curves::many).api(Api::Root).body_bytes_max(NAMES_BYTES_MAX),
         Route::get("/api/runlode/v1/branch", Work::Read, curves::of_branch).api(Api::Root),
         Route::get("/api/runlode/v1/models", Work::Read, registry::models).api(Api::Root),
+        Route::get("/api/runlode/v1/lineage", Work::Read, lineage::of_model).api(Api::Root),
         Route::streaming(Method::GET, "/api/runlode/v1/events", |door, request| {
             Box::pin(events::stream(door, request))
         }),
