@@ -164,7 +164,7 @@ pub struct Entry {
 /// Whether events of a kind are audited, by their tag.
 fn is_audited(tag: u16) -> bool {
     // Deletions, restorings and purges; the registry; the store itself. A copy of a store says 71 of itself.
-    matches!(tag, 5 | 6 | 12..=14 | 35 | 40..=59 | 70 | 72..=79)
+    matches!(tag, 5..=7 | 12..=14 | 35 | 40..=59 | 70 | 72..=79)
 }
 
 /// The hash so far.

@@ -196,7 +196,7 @@ impl Known {
             }
             Event::RegisteredModelDeleted(_) => self.set("lifecycle", "deleted"),
             Event::ExperimentRestored(_) | Event::RunRestored(_) => self.set("lifecycle", "active"),
-            Event::RunPurged(_) => self.set("lifecycle", "purged"),
+            Event::RunPurged(_) | Event::ExperimentPurged(_) => self.set("lifecycle", "purged"),
             Event::LoggedModelCreated(e) => {
                 self.set("name", &e.name);
                 self.set("status", format!("{:?}", e.status));

@@ -125,7 +125,8 @@ impl ExperimentSpec {
 
     /// The id of the next experiment.
     pub(crate) fn next_id(snapshot: &Snapshot) -> Result<ExperimentId> {
-        let ids = snapshot.experiments()?.into_iter().map(|(id, _)| id.0);
+        // A purged one's id is not given again.
+        let ids = snapshot.experiments_ever()?.into_iter().map(|(id, _)| id.0);
         Ok(ExperimentId(ids.filter(|id| *id < SEQUENTIAL_END).max().unwrap_or(0) + 1))
     }
 

@@ -395,7 +395,7 @@ pub fn run(snapshot: &Snapshot, text: &str) -> Result<RunId> {
 
 fn experiment_by_id(snapshot: &Snapshot, text: &str) -> Result<Option<ExperimentId>> {
     let Ok(id) = text.parse::<ExperimentId>() else { return Ok(None) };
-    Ok(snapshot.experiment(id)?.map(|_| id))
+    Ok(snapshot.experiment(id)?.filter(|state| !state.is_purged()).map(|_| id))
 }
 
 /// The experiment that a text names: by name, else by id.

@@ -197,6 +197,25 @@ pub const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        name: "asof",
+        seconds_max: 300,
+        run: group::asof::run,
+        bars: &[
+            bar(
+                "asof.one",
+                "one run as of a random position among 1 M changes of 2,000 runs: median",
+                "ms",
+                AtMost(1.0),
+            ),
+            bar(
+                "asof.search",
+                "the first search of a moment, a filter on one metric, 60,000 runs that all changed since: median",
+                "s",
+                AtMost(2.0),
+            ),
+        ],
+    },
+    Group {
         name: "events",
         seconds_max: 300,
         run: group::events::run,

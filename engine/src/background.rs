@@ -197,7 +197,9 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
         } else {
             if due {
                 checkpointed_ms = clock.monotonic_ms();
-                core.past.rest();
+                if core.past.rest() {
+                    core.pipeline.log.forget_marks();
+                }
                 save_searches(core);
             }
             continue;

@@ -1,5 +1,5 @@
 //! The fuzz targets as plain tests: valid inputs, and many small damages of them. `RUNLODE_FUZZ_SCALE` multiplies their
-//! number.
+//! number, `RUNLODE_FUZZ_SEED` makes others of them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,9 @@ use runlode_tests::{fuzz, fuzz_foreign, knob};
 
 /// Each input unchanged, and damaged `times` times by flips, cuts, and misplaced bytes.
 fn with_damages(seed: u64, inputs: &[Vec<u8>], times: u64, target: impl Fn(&[u8])) {
-    let mut rng = SimRng::new(seed);
+    let mut rng = SimRng::new(seed ^ knob("RUNLODE_FUZZ_SEED", 0));
+    let count = inputs.len() as u64 * (1 + times * knob("RUNLODE_FUZZ_SCALE", 1));
+    println!("{count} inputs");
     for input in inputs {
         target(input);
         for _ in 0..times * knob("RUNLODE_FUZZ_SCALE", 1) {

@@ -1,6 +1,8 @@
 //! Imports of what other trackers wrote: MLflow's file store, server and PostgreSQL database, TensorBoard's event files,
 //! W&B's offline runs. Each is compared with the store afterwards, changes nothing the second time, can be interrupted
 //! anywhere, and is topped up when it has grown.
+//!
+//! Long, because its tests share the ways to import, to compare, and to start the servers that are imported from.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
@@ -443,6 +445,47 @@ fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     panic!("{what} did not start within two minutes");
 }
 
+/// All files below a folder.
+fn all_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(all_files(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+/// Copies a folder; returns how many files it has.
+fn copy_tree(from: &Path, to: &Path) -> u64 {
+    let files = all_files(from);
+    for file in &files {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(file, target).unwrap();
+    }
+    files.len() as u64
+}
+
+/// Whether a store has these artifacts, byte for byte, and a right digest of each.
+fn assert_artifacts(store: &LocalStore, expected: &Path, count: u64) {
+    let root = store.path().join("artifacts");
+    let list = fs::read_to_string(root.join("imported.sha256")).unwrap();
+    assert_eq!(list.lines().count() as u64, count);
+    let mut check = Command::new("sha256sum");
+    let checked =
+        check.args(["--check", "--strict", "--quiet", "imported.sha256"]).current_dir(&root).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    let mut found: Vec<Vec<u8>> = all_files(&root)
+        .iter()
+        .filter(|path| !path.ends_with("imported.sha256"))
+        .map(|path| fs::read(path).unwrap())
+        .collect();
+    let mut wanted: Vec<Vec<u8>> = all_files(expected).iter().map(|path| fs::read(path).unwrap()).collect();
+    found.sort_unstable();
+    wanted.sort_unstable();
+    assert!(found == wanted, "the same files");
+}
+
 #[test]
 fn a_running_server_of_mlflow_is_imported_whole_and_topped_up() {
     use std::io::{Read, Write};
@@ -450,11 +493,17 @@ fn a_running_server_of_mlflow_is_imported_whole_and_topped_up() {
     let dir = TempDir::new().unwrap();
     let database = dir.path().join("mlflow.db");
     fs::copy(data("mlflow.db"), &database).unwrap();
+    let sql = "UPDATE runs SET artifact_uri = replace(artifact_uri, '/srv/mlflow/artifacts', 'mlflow-artifacts:');
+               UPDATE logged_models SET
+                 artifact_location = replace(artifact_location, '/srv/mlflow/artifacts', 'mlflow-artifacts:');";
+    rusqlite::Connection::open(&database).unwrap().execute_batch(sql).unwrap();
+    let artifacts = dir.path().join("artifacts");
+    let files = copy_tree(&data("artifacts"), &artifacts);
     let database = format!("sqlite:///{}", database.display());
     let port = free_port();
     let mut command = Command::new(&python);
     command.args(["-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", &port.to_string()]);
-    command.args(["--backend-store-uri", &database, "--artifacts-destination"]).arg(dir.path().join("artifacts"));
+    command.args(["--backend-store-uri", &database, "--artifacts-destination"]).arg(&artifacts);
     let _server = Server::start(command.env("MLFLOW_DISABLE_TELEMETRY", "true"));
     wait_for("the server", || {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
@@ -470,9 +519,26 @@ fn a_running_server_of_mlflow_is_imported_whole_and_topped_up() {
         ImportOptions { cache: Some(dir.path().join("cache.db")), concurrency: 2, ..ImportOptions::default() };
     let report = try_import(&url, &store, &options).unwrap();
     assert!(report.complete, "{report:#?}");
+    assert_eq!((report.imported.artifact_files, report.artifact_files_new), (files, files));
     assert_equal(&database, &store);
     assert_equal(&url, &store);
+    assert_artifacts(&store, &artifacts, files);
     assert_eq!(try_import(&url, &store, &options).unwrap().batches_new, 0);
+
+    // Files that are not whole come again, and only these.
+    let broken = all_files(&store.path().join("artifacts")).into_iter().find(|path| path.ends_with("MLmodel")).unwrap();
+    fs::write(&broken, "cut off").unwrap();
+    let report = try_import(&url, &store, &options).unwrap();
+    assert_eq!((report.imported.artifact_files, report.artifact_files_new, report.batches_new), (files, 1, 0));
+    assert_artifacts(&store, &artifacts, files);
+
+    // Without files, places go on naming the server; a later import that takes files does not change that.
+    let bare = LocalStore::options(dir.path().join("bare")).default_experiment(false).open().unwrap();
+    let without = ImportOptions { without_artifacts: true, cache: options.cache.clone(), ..ImportOptions::default() };
+    for options in [&without, &options] {
+        assert_eq!(try_import(&url, &bare, options).unwrap().imported.artifact_files, 0);
+    }
+    assert!(!bare.path().join("artifacts").exists());
     let other = try_import("http://127.0.0.1:1", &store, &options).unwrap_err().to_string();
     assert!(other.contains("belongs to"), "{other}");
 

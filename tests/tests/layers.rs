@@ -200,10 +200,12 @@ const INSPECT: Crate = Crate {
 const TOOLS: Crate = Crate {
     src: "../tools/src",
     levels: &[
-        &["artifacts.rs", "error.rs", "examples.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
+        &["artifacts.rs", "curl.rs", "error.rs", "examples.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
         &["disk.rs", "format.rs", "remote.rs"],
-        &["chart/", "output.rs", "picture.rs", "sync_artifacts.rs"],
+        &["chart/", "http.rs", "output.rs", "picture.rs", "sync_artifacts.rs"],
         &["find.rs", "interrupt.rs", "keeper.rs", "list.rs"],
+        &["columns.rs"],
+        &["v1.rs"],
         &["moment.rs", "open.rs"],
         &["import/"],
         &["commands/"],

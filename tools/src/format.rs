@@ -119,6 +119,16 @@ pub(crate) fn as_of(text: &str) -> Result<AsOf> {
     }
 }
 
+/// A moment as any program reads it: a position, or a time by RFC 3339.
+pub(crate) fn moment_text(at: AsOf) -> String {
+    match at {
+        AsOf::Position(position) => position.to_string(),
+        AsOf::Time(TimestampMs(ms)) => {
+            Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
+        }
+    }
+}
+
 /// Whether a terminal acts on a character instead of showing it: controls (C0, DEL, C1), and characters that change the
 /// direction of text or break a line.
 fn acts(c: char) -> bool {

@@ -10,13 +10,16 @@
 
 mod artifacts;
 mod chart;
+mod columns;
 pub mod commands;
+mod curl;
 pub mod demo;
 mod disk;
 mod error;
 mod examples;
 mod find;
 mod format;
+mod http;
 pub mod import;
 mod interrupt;
 mod json;
@@ -30,6 +33,7 @@ mod picture;
 mod progress;
 mod remote;
 mod sync_artifacts;
+mod v1;
 pub mod workload;
 
 use std::ffi::OsString;

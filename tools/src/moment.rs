@@ -34,6 +34,11 @@ fn as_of(text: &str) -> std::result::Result<AsOf, String> {
 }
 
 impl Moment {
+    /// The moment as a server reads it; `None`: now.
+    pub(crate) fn text(&self) -> Option<String> {
+        self.as_of.map(format::moment_text)
+    }
+
     /// The store at that moment.
     pub(crate) fn of<'s>(&self, now: &'s Snapshot) -> Result<View<'s>> {
         Ok(View { now, then: self.as_of.map(|at| now.as_of(at)).transpose()? })

@@ -11,9 +11,10 @@ use clap::Args;
 use runlode::{Cached, Follower, LocalStore, Options, Store};
 
 use crate::error::{Error, Result};
-use crate::find::{folder_path, store_path};
+use crate::find::folder_path;
 use crate::format;
 use crate::output::{Output, note};
+use crate::v1::{Where, place};
 
 /// Frames of a log that are read in no time.
 const FRAMES_FEW: u64 = 10_000;
@@ -21,9 +22,9 @@ const FRAMES_FEW: u64 = 10_000;
 /// The store that a command reads.
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// Folder of the store
-    #[arg(value_name = "STORE", value_parser = store_path)]
-    path: PathBuf,
+    /// Folder of the store; some commands also take http(s)://HOST:PORT of a Runlode server
+    #[arg(value_name = "STORE", value_parser = place)]
+    place: Where,
     #[command(flatten)]
     cache: Cache,
 }
@@ -38,21 +39,44 @@ pub(crate) struct Cache {
 
 impl Source {
     /// A store whose path a command read by itself.
-    pub(crate) fn at(path: PathBuf, cache: Cache) -> Self {
-        Self { path, cache }
+    pub(crate) fn at(place: Where, cache: Cache) -> Self {
+        Self { place, cache }
+    }
+
+    /// The address of the server that has the store, if none of this machine's folders does.
+    pub(crate) fn server(&self) -> Option<&str> {
+        match &self.place {
+            Where::Server(url) => Some(url),
+            Where::Folder(_) => None,
+        }
+    }
+
+    /// The folder of the store.
+    ///
+    /// # Errors
+    /// It is behind a server.
+    fn folder(&self) -> Result<&Path> {
+        match &self.place {
+            Where::Folder(path) => Ok(path),
+            Where::Server(url) => Err(Error::usage(format!(
+                "this command reads folders, not {url}; of a server there are runs, show, history, experiments, models and \
+                 audit"
+            ))),
+        }
     }
 
     /// Opens the store, which must exist, for reading, and prints what it lacks.
     pub(crate) fn open(&self, output: &mut Output) -> Result<LocalStore> {
-        let Some(cache) = &self.cache.cache else { return open_to_read(&self.path, output) };
-        check_is_store(&self.path)?;
+        let path = self.folder()?;
+        let Some(cache) = &self.cache.cache else { return open_to_read(path, output) };
+        check_is_store(path)?;
         let begun = std::time::Instant::now();
-        match Store::options(&self.path).open_to_read_cached(cache) {
+        match Store::options(path).open_to_read_cached(cache) {
             Ok((store, cached)) => {
                 if let Cached::Made { why, batches, bytes } = cached {
                     note(format!(
                         "{}: {why}; read all {} batches of the log in {:.1} s, and made an index in {}, which takes {}",
-                        self.path.display(),
+                        path.display(),
                         format::count(batches),
                         begun.elapsed().as_secs_f64(),
                         cache.display(),
@@ -69,7 +93,7 @@ impl Source {
                 | runlode::Error::Unavailable { .. }),
             ) => {
                 note(format!("no index is kept in {}: {error}", cache.display()));
-                open_to_read(&self.path, output)
+                open_to_read(path, output)
             }
             Err(error) => Err(error.into()),
         }
@@ -80,9 +104,10 @@ impl Source {
         if self.cache.cache.is_some() {
             return Err(Error::usage("--cache is for stores that nobody writes; leave it out with --follow"));
         }
-        check_is_store(&self.path)?;
-        let follower = Follower::open(&self.path)?;
-        say_notes(&self.path, follower.view(), output);
+        let path = self.folder()?;
+        check_is_store(path)?;
+        let follower = Follower::open(path)?;
+        say_notes(path, follower.view(), output);
         Ok(follower)
     }
 }

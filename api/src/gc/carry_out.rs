@@ -4,10 +4,13 @@ use std::path::Path;
 
 use rustc_hash::FxHashMap;
 
+use super::plan::DEFAULT_EXPERIMENT;
 use super::uses::Needed;
 use super::{GcItem, GcKept, GcKind, GcPlan, GcReport, folders, receipt};
-use crate::engine::event::{GarbageCollected, LoggedModelDeleted, RunPurged};
-use crate::{Batch, CompactOptions, Durability, EntityKey, Lifecycle, LocalStore, ModelId, Result, RunId, Snapshot};
+use crate::engine::event::{ExperimentPurged, GarbageCollected, LoggedModelDeleted, RunPurged};
+use crate::{
+    Batch, CompactOptions, Durability, EntityKey, ExperimentId, Lifecycle, LocalStore, ModelId, Result, RunId, Snapshot,
+};
 
 /// Things in one batch, and in one receipt.
 const ITEMS_AT_ONCE: usize = 500;
@@ -70,7 +73,7 @@ impl LocalStore {
                 GcKind::Orphan => needed.of(item.id.rsplit('/').next().unwrap_or_default()).to_vec(),
                 GcKind::Experiment | GcKind::File => Vec::new(),
             };
-            if !why.is_empty() || !self.add_events(&snapshot, item, &mut batch)? {
+            if !why.is_empty() || !self.add_events(&snapshot, item, &going, &mut batch)? {
                 let why = if why.is_empty() { vec!["it was restored since the plan".to_owned()] } else { why };
                 let (id, name) = (item.id.clone(), item.name.clone());
                 report.skipped.push(GcKept { kind: item.kind, id, name, why });
@@ -98,8 +101,9 @@ impl LocalStore {
         Ok(())
     }
 
-    /// The events of a thing that goes, on the condition that nobody touches it before. `false`: it was restored.
-    fn add_events(&self, snapshot: &Snapshot, item: &GcItem, batch: &mut Batch) -> Result<bool> {
+    /// The events of a thing that goes with `others`, on the condition that nobody touches it before. `false`: it was
+    /// restored.
+    fn add_events(&self, snapshot: &Snapshot, item: &GcItem, others: &[&GcItem], batch: &mut Batch) -> Result<bool> {
         match item.kind {
             GcKind::Run => {
                 let run: RunId = item.id.parse().map_err(|_| receipt::no_id(item))?;
@@ -117,7 +121,20 @@ impl LocalStore {
                     batch.push_event(LoggedModelDeleted { model, at_ms: self.now().0 });
                 }
             }
-            GcKind::Experiment | GcKind::Orphan | GcKind::File => {}
+            GcKind::Experiment => {
+                let experiment: ExperimentId = item.id.parse().map_err(|_| receipt::no_id(item))?;
+                let Some(state) = snapshot.experiment(experiment)? else { return Ok(false) };
+                let goes =
+                    |run: &RunId| others.iter().any(|other| other.kind == GcKind::Run && other.id == run.to_string());
+                if state.lifecycle != Lifecycle::Deleted || !snapshot.runs_of(experiment)?.iter().all(goes) {
+                    return Ok(false);
+                }
+                if experiment != DEFAULT_EXPERIMENT && !state.is_purged() {
+                    batch.push_event(ExperimentPurged { experiment, at_ms: self.now().0 });
+                    *batch = std::mem::take(batch).expect(EntityKey::Experiment(experiment), state.last);
+                }
+            }
+            GcKind::Orphan | GcKind::File => {}
         }
         Ok(true)
     }

@@ -66,7 +66,8 @@ pub enum GcKind {
     Run,
     /// A logged model: its files go.
     LoggedModel,
-    /// A deleted experiment whose runs and models are all gone: its folder of artifacts goes.
+    /// A deleted experiment whose runs and models are all gone: it leaves all lists, its name is free, and its folder of
+    /// artifacts goes.
     Experiment,
     /// A folder of artifacts whose run or model is gone, or never was.
     Orphan,

@@ -14,6 +14,8 @@ use crate::{
     RunState, Snapshot,
 };
 
+/// The experiment of runs that name none.
+pub(super) const DEFAULT_EXPERIMENT: ExperimentId = ExperimentId(0);
 /// A folder without a run or model is left alone this long: its run may be about to be made.
 const ORPHAN_AGE_MS: i64 = 24 * 3_600 * 1_000;
 /// Folders of the store that may hold replaced files.
@@ -151,7 +153,7 @@ impl Planner<'_> {
 
     fn families(&self) -> Result<Vec<Family>> {
         let mut families = Vec::new();
-        for (id, state) in self.snapshot.experiments()? {
+        for (id, state) in self.snapshot.experiments_ever()? {
             let mut runs = Vec::new();
             for run in self.snapshot.runs_of(id)? {
                 if let Some(state) = self.snapshot.run(run)?.filter(|state| state.lifecycle != Lifecycle::Purged) {
@@ -255,7 +257,8 @@ impl Planner<'_> {
         Ok(GcItem { kind, id, name, experiment, deleted_ms, folder, file_bytes, series_bytes, left_at })
     }
 
-    /// The folder of an experiment that keeps nothing, without what goes with its runs and models.
+    /// An experiment that keeps nothing, and its folder without what goes with its runs and models. A folder in which there
+    /// is something else stays. The default experiment is not purged: other calls rely on it.
     fn experiment_item(&self, family: &Family, items: &[GcItem]) -> Result<Option<GcItem>> {
         let id = family.id.to_string();
         let location = self.places.experiment(&id, family.state.artifact_location.as_deref());
@@ -263,7 +266,8 @@ impl Planner<'_> {
         let mut item = self.item(GcKind::Experiment, id, &family.state.name, family.id, deleted_ms, &location, 0)?;
         let of_others = items.iter().filter(|other| other.experiment == Some(family.id));
         item.file_bytes = item.file_bytes.saturating_sub(of_others.map(|other| other.file_bytes).sum());
-        let Some(folder) = item.folder.clone() else { return Ok(None) };
+        let purges = family.id != DEFAULT_EXPERIMENT && !family.state.is_purged();
+        let Some(folder) = item.folder.clone() else { return Ok(purges.then_some(item)) };
         // What nobody here knows was put there by somebody else.
         let goes: FxHashSet<&str> = items.iter().filter_map(|item| item.folder.as_deref()).collect();
         let is_known = |path: &PathBuf| {
@@ -273,7 +277,11 @@ impl Planner<'_> {
         let folder = PathBuf::from(folder);
         let mut inside = folders::entries(&folder)?;
         inside.extend(folders::entries(&folder.join("models"))?);
-        Ok(inside.iter().all(is_known).then_some(item))
+        if inside.iter().all(is_known) {
+            return Ok(Some(item));
+        }
+        (item.left_at, item.folder, item.file_bytes) = (item.folder.take(), None, 0);
+        Ok(purges.then_some(item))
     }
 
     /// Folders of artifacts whose run or model is not there. One that a version names stays. Elsewhere than in the store,

@@ -244,7 +244,11 @@ fn orphans_and_an_experiment_without_runs_go_and_young_or_foreign_folders_stay()
     lab.store.delete_experiment(lab.experiment).unwrap();
     let plan = lab.plan();
     let kinds: Vec<GcKind> = plan.items.iter().map(|item| item.kind).collect();
-    assert_eq!(kinds, [GcKind::Run], "a folder with something foreign in it stays");
+    assert_eq!(kinds, [GcKind::Run, GcKind::Experiment]);
+    assert!(
+        plan.items[1].folder.is_none() && plan.items[1].left_at.is_some(),
+        "a folder with something foreign in it stays"
+    );
     std::fs::remove_dir_all(lab.folder("notes-of-mine")).unwrap();
     let plan = lab.plan();
     let kinds: Vec<GcKind> = plan.items.iter().map(|item| item.kind).collect();
@@ -252,6 +256,56 @@ fn orphans_and_an_experiment_without_runs_go_and_young_or_foreign_folders_stay()
     lab.store.gc(&plan).unwrap();
     assert!(!lab.path.join("artifacts").join(lab.experiment.to_string()).exists());
     assert!(lab.plan().items.is_empty());
+}
+
+#[test]
+fn a_purged_experiment_is_in_no_list_and_its_name_is_free() {
+    let lab = Lab::new();
+    let run = lab.run("trial");
+    let ids = |lab: &Lab| -> Vec<ExperimentId> {
+        lab.store.snapshot().unwrap().experiments().unwrap().into_iter().map(|(id, _)| id).collect()
+    };
+    lab.store.delete_experiment(lab.experiment).unwrap();
+    let plan = lab.plan();
+    assert!(ids(&lab).contains(&lab.experiment));
+    // Restored since the plan: it stays.
+    lab.store.restore_experiment(lab.experiment).unwrap();
+    assert_eq!(lab.store.gc(&plan).unwrap().removed_count, 0);
+    lab.store.delete_experiment(lab.experiment).unwrap();
+    let report = lab.store.gc(&lab.plan()).unwrap();
+    assert_eq!((report.removed_count, report.runs_count, report.skipped.len()), (2, 1, 0));
+    let check = |lab: &Lab| {
+        assert!(!ids(lab).contains(&lab.experiment));
+        let snapshot = lab.store.snapshot().unwrap();
+        assert!(snapshot.experiment(lab.experiment).unwrap().unwrap().is_purged());
+        assert!(snapshot.experiment_by_name("digits").unwrap().is_none_or(|(id, _)| id != lab.experiment));
+        assert!(matches!(lab.store.restore_experiment(lab.experiment), Err(Error::NotFound { .. })));
+        let events = snapshot.events(&crate::EntityKey::Experiment(lab.experiment)).unwrap();
+        assert!(matches!(&events.last().unwrap().event, Decoded::Known(Event::ExperimentPurged(_))));
+        assert!(snapshot.run(run).unwrap().is_some_and(|run| run.lifecycle == crate::Lifecycle::Purged));
+    };
+    check(&lab);
+    assert!(lab.plan().items.is_empty());
+    let again = lab.store.get_or_create_experiment("digits").unwrap();
+    assert!(again.0 > lab.experiment.0, "its id is not given again");
+    // The log says the same.
+    let path = lab.path.clone();
+    lab.store.clone().close().unwrap();
+    let Lab { _dir, experiment, store, .. } = lab;
+    drop(store);
+    std::fs::remove_file(path.join("index.redb")).unwrap();
+    let lab = Lab { _dir, store: LocalStore::open(&path).unwrap(), path, experiment };
+    check(&lab);
+    assert!(ids(&lab).contains(&again));
+}
+
+#[test]
+fn the_default_experiment_is_not_purged() {
+    let lab = Lab::new();
+    let id = ExperimentId(0);
+    lab.store.delete_experiment(id).unwrap();
+    lab.store.gc(&lab.plan()).unwrap();
+    lab.store.restore_experiment(id).unwrap();
 }
 
 #[test]

@@ -182,6 +182,7 @@
 //! ```
 
 mod artifacts;
+mod careful;
 mod creations;
 pub mod entity;
 mod error;
@@ -463,7 +464,8 @@ impl Mlflow {
     }
 
     fn experiment_state(&self, snapshot: &Snapshot, id: ExperimentId) -> ApiResult<Arc<ExperimentState>> {
-        snapshot.experiment(id)?.ok_or_else(|| experiment_absent(&id.to_string()))
+        let state = snapshot.experiment(id)?.filter(|state| !state.is_purged());
+        state.ok_or_else(|| experiment_absent(&id.to_string()))
     }
 
     /// An experiment that may be written to.

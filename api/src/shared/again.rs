@@ -3,7 +3,7 @@
 use crate::engine::event::payload::Decoded;
 use crate::mlflow::entity::{LoggedModel, ModelVersion, RegisteredModel, Run, RunInfo};
 use crate::mlflow::{ApiError, ApiResult, ErrorCode, Made, Mlflow, Rewound};
-use crate::{Event, Lsn};
+use crate::{Event, Lsn, Promotion, Rollback};
 
 /// A result of a call that may be made only once.
 pub(super) trait Again: Sized {
@@ -39,6 +39,18 @@ impl Again for String {
             Made::Experiment(id) => Some(Ok(id)),
             _ => None,
         })
+    }
+}
+
+impl Again for Promotion {
+    fn again(mlflow: &Mlflow, lsn: Lsn) -> ApiResult<Self> {
+        Ok(mlflow.store().promoted_at(lsn)?)
+    }
+}
+
+impl Again for Rollback {
+    fn again(mlflow: &Mlflow, lsn: Lsn) -> ApiResult<Self> {
+        Ok(mlflow.store().rolled_back_at(lsn)?)
     }
 }
 

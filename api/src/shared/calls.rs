@@ -44,7 +44,7 @@ use crate::mlflow::{
     RunWindow, RunsQuery, TailPage, VersionSource, WindowQuery,
 };
 use crate::sync::Report;
-use crate::{AsOf, Error, LoggedModelStatus, Lsn, Positions, RunStatus};
+use crate::{AsOf, Error, LoggedModelStatus, Lsn, Positions, Promotion, Rollback, RunStatus};
 
 /// MLflow's calls on a store, as [`crate::mlflow::Mlflow`] has them, in a process that holds it, is a client of its
 /// holder, or is offline: see [`Store::mlflow`](crate::Store::mlflow). Cheap to clone.
@@ -320,4 +320,6 @@ calls! {
     read 911 logged_models_as_of(experiments: &[String], limit: u64, at: AsOf) -> PastLoggedModels;
     read 912 logged_model_as_of(id: &str, at: AsOf) -> PastLoggedModels;
     read 913 run_keys_as_of(experiments: &[String], most_runs: u64, at: AsOf) -> RunKeys;
+    registry 914 promote(name: &str, version: &str, alias: &str, expected: Option<u64>, reason: Option<&str>) -> Promotion;
+    registry 915 roll_back(name: &str, to: AsOf, reason: Option<&str>, plan: bool) -> Rollback;
 }

@@ -231,13 +231,13 @@ impl RawView {
         Ok(self.registered_model_by_id(id)?.map(|state| (id, state)))
     }
 
-    /// All experiments by id, deleted ones included.
+    /// All experiments by id, deleted and purged ones included.
     ///
     /// # Errors
     /// Those of [`RawView::entity`].
     pub fn experiments(&self) -> Result<Vec<(ExperimentId, Arc<ExperimentState>)>> {
         match &self.0 {
-            Seen::Here(snapshot) => snapshot.experiments(),
+            Seen::Here(snapshot) => snapshot.experiments_ever(),
             Seen::Somewhere(shared) => {
                 let ids = shared.raw_experiments()?.into_iter();
                 ids.filter_map(|id| Some(self.experiment(id).transpose()?.map(|state| (id, state)))).collect()

@@ -146,7 +146,7 @@ impl Answers<'_> {
     }
 
     fn raw_experiments(&self) -> Result<Vec<ExperimentId>> {
-        Ok(self.snapshot_of_entities()?.experiments()?.into_iter().map(|(id, _)| id).collect())
+        Ok(self.snapshot_of_entities()?.experiments_ever()?.into_iter().map(|(id, _)| id).collect())
     }
 
     fn raw_registered_models(&self) -> Result<Vec<u64>> {

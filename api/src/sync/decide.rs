@@ -232,6 +232,7 @@ impl<'a> Decider<'a> {
             | Event::StoreCopied(_)
             | Event::SourceForgotten(_)
             | Event::GarbageCollected(_)
+            | Event::ExperimentPurged(_)
             | Event::RunRewound(_)
             | Event::RunForked(_) => return Ok(()),
             event => event,

@@ -69,7 +69,7 @@ pub(super) struct Experiments {
 impl Experiments {
     pub(super) fn new(snapshot: &Snapshot, own: StoreId, source: StoreId, copied: &[(StoreId, Lsn)]) -> Result<Self> {
         let (mut here, mut known) = (FxHashMap::default(), FxHashMap::default());
-        for (id, state) in snapshot.experiments()? {
+        for (id, state) in snapshot.experiments_ever()? {
             known.insert((own, id), id);
             for (store, _) in copied.iter().filter(|(_, to)| state.created <= *to) {
                 known.insert((*store, id), id);

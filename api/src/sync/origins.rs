@@ -62,7 +62,7 @@ pub(super) struct Origins {
 impl Origins {
     pub(super) fn new(store: &LocalStore, snapshot: &Snapshot) -> Result<Self> {
         let mut legacy = FxHashSet::default();
-        for (_, state) in snapshot.experiments()? {
+        for (_, state) in snapshot.experiments_ever()? {
             let ids = state.tags.iter().filter_map(|(key, _)| key.strip_prefix(SOURCE_TAG)?.parse::<StoreId>().ok());
             legacy.extend(ids);
         }

@@ -359,6 +359,11 @@ impl Source {
         }
         match touches(event).first() {
             Some(EntityKey::Run(run)) => self.is_purged(*run),
+            // Nothing in it is sent any more. A target that has it keeps it.
+            Some(EntityKey::Experiment(id)) => {
+                let state = self.snapshot.experiment(*id)?;
+                Ok(state.is_some_and(|state| state.is_purged() && state.last <= self.end))
+            }
             _ => Ok(false),
         }
     }
@@ -395,9 +400,11 @@ impl Source {
 fn travels(event: &Event) -> Option<Event> {
     let mut event = event.clone();
     match &mut event {
-        Event::LossAccepted(_) | Event::StoreCopied(_) | Event::SourceForgotten(_) | Event::GarbageCollected(_) => {
-            return None;
-        }
+        Event::LossAccepted(_)
+        | Event::StoreCopied(_)
+        | Event::SourceForgotten(_)
+        | Event::GarbageCollected(_)
+        | Event::ExperimentPurged(_) => return None,
         Event::ExperimentCreated(event) => event.tags.retain(|(key, _)| !key.starts_with(SOURCE_TAG)),
         Event::ExperimentTagsSet(event) => {
             event.tags.retain(|(key, _)| !key.starts_with(SOURCE_TAG));

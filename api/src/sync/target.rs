@@ -84,7 +84,7 @@ impl Target {
         let origins = Origins::new(store, &snapshot)?;
         let experiments = Experiments::new(&snapshot, store.engine().id(), source, origins.copied())?;
         let mut to_repeat = BTreeSet::new();
-        for (id, state) in snapshot.experiments()? {
+        for (id, state) in snapshot.experiments_ever()? {
             if state.tags.iter().any(|(key, _)| key == REPEAT_TAG) {
                 to_repeat.insert(id);
             }

@@ -1,6 +1,7 @@
 //! Bare loops. Of reads: see [`read`]. Of appends: what remains when all that makes a store useful is taken away. No grouping, no checksums,
 //! no index, nothing readable; only bytes that reach a file the way the log's do.
 
+pub mod frames;
 pub mod group_commit;
 pub mod map;
 pub mod read;

@@ -1,5 +1,6 @@
 //! How each promise is measured, one file a theme.
 
+pub mod asof;
 pub mod compact;
 pub mod enforce;
 pub mod events;

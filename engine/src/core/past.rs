@@ -144,13 +144,15 @@ impl PastMemory {
         });
     }
 
-    /// Lets go of everything if nobody has asked for long.
-    pub(crate) fn rest(&self) {
+    /// Lets go of everything if nobody has asked for long; returns whether it did so just now.
+    pub(crate) fn rest(&self) -> bool {
         let mut held = self.held.lock();
         held.rests = held.rests.saturating_add(1);
-        if held.rests == RESTS_MAX {
+        let long = held.rests == RESTS_MAX;
+        if long {
             *held = Held::default();
         }
+        long
     }
 }
 

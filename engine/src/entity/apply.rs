@@ -13,6 +13,7 @@
 //! | event | also |
 //! |---|---|
 //! | experiment deleted, restored | its runs follow by [`RunState::lifecycle_in`]; no run is touched |
+//! | experiment purged | its name is free; no later event changes it |
 //! | run created with a name | gets the tag `mlflow.runName`, if it came without |
 //! | run tag `mlflow.runName` set | renames the run; an empty value does nothing |
 //! | run updated with a name | sets that tag; an empty name does nothing |
@@ -80,6 +81,7 @@ pub fn touches(event: &Event) -> Vec<EntityKey> {
         E::ExperimentTagDeleted(e) => vec![K::Experiment(e.experiment)],
         E::ExperimentDeleted(e) => vec![K::Experiment(e.experiment)],
         E::ExperimentRestored(e) => vec![K::Experiment(e.experiment)],
+        E::ExperimentPurged(e) => vec![K::Experiment(e.experiment)],
         E::RunCreated(e) => vec![K::Run(e.run)],
         E::RunUpdated(e) => vec![K::Run(e.run)],
         E::RunDeleted(e) => vec![K::Run(e.run)],
@@ -133,7 +135,8 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
         | E::ExperimentTagsSet(_)
         | E::ExperimentTagDeleted(_)
         | E::ExperimentDeleted(_)
-        | E::ExperimentRestored(_) => apply_experiment(event, lsn, working),
+        | E::ExperimentRestored(_)
+        | E::ExperimentPurged(_) => apply_experiment(event, lsn, working),
         E::RunCreated(event) => {
             if working.experiment(event.experiment)?.is_none() {
                 return Applied::ignored();
@@ -285,6 +288,7 @@ fn apply_experiment(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Resul
         E::ExperimentTagDeleted(e) => (e.experiment, None),
         E::ExperimentDeleted(e) => (e.experiment, None),
         E::ExperimentRestored(e) => (e.experiment, None),
+        E::ExperimentPurged(e) => (e.experiment, None),
         _ => return Applied::ignored(),
     };
     let key = EntityKey::Experiment(id);
@@ -308,6 +312,9 @@ fn apply_experiment(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Resul
         working.take_name(EntityKey::ExperimentName(e.name.as_str().into()), id.0, lsn, &mut touched)?;
         return Ok(Applied { touched, ignored: false });
     }
+    if slot.experiment().is_none_or(ExperimentState::is_purged) {
+        return Applied::ignored();
+    }
     let Some(state) = slot.experiment_mut() else { return Applied::ignored() };
     state.last = lsn;
     let mut old_name = None;
@@ -328,11 +335,19 @@ fn apply_experiment(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Resul
             state.lifecycle_lsn = lsn;
             state.last_update_time_ms = e.at_ms;
         }
+        E::ExperimentPurged(e) => {
+            // Runs that another process logged meanwhile follow as those of a deleted one: their data is not gone.
+            state.lifecycle = Lifecycle::Deleted;
+            state.last_update_time_ms = e.at_ms;
+            old_name = Some(std::mem::take(&mut state.name));
+        }
         _ => {}
     }
-    if let (Some(old), Some(name)) = (old_name, name) {
+    if let Some(old) = old_name {
         working.free_name(EntityKey::ExperimentName(old.as_str().into()), id.0, lsn, &mut touched)?;
-        working.take_name(EntityKey::ExperimentName(name.as_str().into()), id.0, lsn, &mut touched)?;
+        if let Some(name) = name {
+            working.take_name(EntityKey::ExperimentName(name.as_str().into()), id.0, lsn, &mut touched)?;
+        }
     }
     Ok(Applied { touched, ignored: false })
 }

@@ -214,6 +214,13 @@ impl From<&ArchivedForkedFrom> for ForkedFrom {
     }
 }
 
+impl ExperimentState {
+    /// Whether it was purged: it is in no list any more. Such an experiment is deleted and has no name.
+    pub fn is_purged(&self) -> bool {
+        self.lifecycle == Lifecycle::Deleted && self.name.is_empty()
+    }
+}
+
 impl RunState {
     /// The effective lifecycle: deleting or restoring an experiment affects all its runs; the later of both changes
     /// counts.

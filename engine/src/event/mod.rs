@@ -125,6 +125,13 @@ events! {
         /// When, Unix ms.
         at_ms: i64,
     }
+    /// A deleted experiment without runs was purged: it leaves all lists, and its name is free.
+    7 ExperimentPurged {
+        /// The experiment.
+        experiment: ExperimentId,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
     /// A run was created.
     10 RunCreated {
         /// Its id.

@@ -87,6 +87,9 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
             let tagged = working.experiment(e.experiment)?.is_some_and(|state| has_key(&state.tags, &e.key));
             (tagged || acknowledged).then_some(()).ok_or_else(|| missing(EntityKind::Tag, &e.key))
         }
+        E::ExperimentPurged(e) => {
+            experiment_in(e.experiment, Lifecycle::Deleted, EntityKind::DeletedExperiment, working)
+        }
         E::ExperimentDeleted(e) if acknowledged => active_experiment(e.experiment, true, working),
         E::ExperimentRestored(e) if acknowledged => active_experiment(e.experiment, true, working),
         E::ExperimentDeleted(e) => {
@@ -226,7 +229,7 @@ fn active_experiment(id: ExperimentId, or_deleted: bool, working: &mut Working<'
 }
 
 fn experiment_in(id: ExperimentId, lifecycle: Lifecycle, entity: EntityKind, working: &mut Working<'_>) -> Result<()> {
-    let there = working.experiment(id)?.is_some_and(|state| state.lifecycle == lifecycle);
+    let there = working.experiment(id)?.is_some_and(|state| state.lifecycle == lifecycle && !state.is_purged());
     there.then_some(()).ok_or_else(|| missing(entity, id))
 }
 
@@ -502,6 +505,7 @@ fn check_quotas(event: &Event) -> Result<()> {
         E::ExperimentTagDeleted(_)
         | E::ExperimentDeleted(_)
         | E::ExperimentRestored(_)
+        | E::ExperimentPurged(_)
         | E::RunDeleted(_)
         | E::RunRestored(_)
         | E::RunPurged(_)

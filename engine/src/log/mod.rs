@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - [`frame`]: one batch as bytes. [`segment`]: one file of frames. [`manifest`]: the list of files that count.
-//! - [`writer`]: [`LogTail`], the only appender. [`reader`]: frames in order, or one by its Lsn.
+//! - [`writer`]: [`LogTail`], the only appender. [`reader`]: frames in order, or one by its Lsn; `marks` helps it to
+//!   find that one.
 //! - [`recovery`]: what an open finds and does: torn tail, damage, clean close. `scan` looks, `ground` makes and
 //!   finishes files. [`rewrite`]: compaction's swap. [`format_file`]: which store this is. [`repair`]: rebuilds
 //!   MANIFEST.
@@ -23,6 +24,7 @@ pub(crate) mod frozen;
 mod ground;
 mod layout;
 pub mod manifest;
+mod marks;
 mod mutant;
 pub mod reader;
 pub mod recovery;
@@ -58,6 +60,7 @@ use crate::storage::Storage;
 use crate::time::TimestampMs;
 use ground::{Ground, ZeroFill};
 use manifest::{ListedSegment, MANIFEST_PATH, ReplaceError};
+use marks::Marks;
 use mutant::Rule;
 use segment::{LOG_DIR, SEGMENT_HEADER_BYTES};
 
@@ -157,6 +160,8 @@ pub struct Log {
     upkeep_due: AtomicBool,
     /// An append waited for a segment that was being prepared.
     outrun: AtomicBool,
+    /// For reads of single frames.
+    marks: Marks,
 }
 
 impl Log {
@@ -178,6 +183,7 @@ impl Log {
             syncing: Mutex::new(()),
             upkeep_due: AtomicBool::new(true),
             outrun: AtomicBool::new(false),
+            marks: Marks::default(),
         })
     }
 
@@ -328,6 +334,11 @@ impl Log {
         self.durable.fetch_max(goal.0, Ordering::AcqRel);
         self.synced_bytes.fetch_max(bytes, Ordering::AcqRel);
         Ok(self.durable())
+    }
+
+    /// Drops what reads of single frames noted, because no more of them are expected soon.
+    pub fn forget_marks(&self) {
+        self.marks.forget();
     }
 
     /// Unmaps the log's pages from this process's memory, because no read is expected soon.

@@ -81,10 +81,24 @@ impl Log {
     /// # Errors
     /// `Invalid` if it is before the first Lsn that is kept; `Corrupt` or `MissingFile` if it should exist.
     pub fn read_frame(&self, lsn: Lsn) -> Result<Option<OwnedFrame>> {
+        if let Some(frame) = self.marked_frame(lsn) {
+            return Ok(Some(frame));
+        }
         let mut reader = self.read_from(lsn, lsn)?;
         let Some(frame) = reader.next_frame()? else { return Ok(None) };
         let (time, segment, offset_bytes) = (frame.time, frame.segment.clone(), frame.offset_bytes);
         Ok(Some(OwnedFrame { time, payload: frame.payload.to_vec(), segment, offset_bytes }))
+    }
+
+    /// One frame by what earlier reads noted; `None` if a reader has to look for it, or to say why it is not there.
+    fn marked_frame(&self, lsn: Lsn) -> Option<OwnedFrame> {
+        if lsn > self.published() {
+            return None;
+        }
+        let shape = self.shape();
+        let at = shape.segments.partition_point(|segment| segment.is_finished() && segment.last() < lsn);
+        let segment = shape.segments.get(at).filter(|_| lsn >= shape.first)?;
+        self.marks.frame(segment, lsn, &self.ground.crc)
     }
 }
 

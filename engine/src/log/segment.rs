@@ -454,6 +454,21 @@ impl Segment {
         self.release_file();
     }
 
+    /// The frames from one index entry to the next that may hold this Lsn; `None` if there are none, or if frames may
+    /// be added to them.
+    pub(super) fn stretch(&self, lsn: Lsn) -> Option<Stretch> {
+        let finished = self.is_finished();
+        let index = self.index.lock();
+        let behind = index.partition_point(|entry| entry.lsn <= lsn);
+        let entry = index.get(behind.checked_sub(1)?)?;
+        let end_bytes = match index.get(behind) {
+            Some(next) => next.offset_bytes,
+            None if finished => self.end_bytes(),
+            None => return None,
+        };
+        Some(Stretch { first: entry.lsn, begin_bytes: entry.offset_bytes, end_bytes })
+    }
+
     /// Where to start looking for a frame: at the last index entry that is not after it.
     pub(super) fn seek(&self, lsn: Lsn) -> u64 {
         let index = self.index.lock();
@@ -461,6 +476,15 @@ impl Segment {
         let entry = behind.checked_sub(1).and_then(|at| index.get(at));
         entry.map_or(SEGMENT_HEADER_BYTES, |entry| entry.offset_bytes)
     }
+}
+
+/// Whole frames that lie between two entries of a segment's index.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch {
+    /// Lsn of the first of them.
+    pub(super) first: Lsn,
+    pub(super) begin_bytes: u64,
+    pub(super) end_bytes: u64,
 }
 
 /// A frame in memory, and its origin.

@@ -808,3 +808,70 @@ fn cost_of_an_append_without_page_faults() {
     }
     log.sync().unwrap();
 }
+
+/// 12,000 small frames in segments of 512 KiB; all that they hold.
+fn many_small(storage: Arc<dyn Storage>) -> (Arc<Log>, LogTail, Vec<(u64, Vec<u8>)>) {
+    let (log, mut tail) = Log::create(storage, wide_options()).unwrap();
+    for number in 0..12_000 {
+        tail.place(&mut frame(&payload(number)), TimestampMs(number as i64)).unwrap();
+        if number % 1_000 == 0 {
+            log.maintain().unwrap();
+        }
+    }
+    log.sync().unwrap();
+    log.maintain().unwrap();
+    assert!(log.segments().iter().filter(|segment| segment.finished).count() >= 2);
+    let all = read_all(&log);
+    (log, tail, all)
+}
+
+fn wide_options() -> LogOptions {
+    LogOptions { segment_bytes_first: 512 << 10, segment_bytes_max: 512 << 10, ..options() }
+}
+
+#[test]
+fn single_frames_are_found_by_marks_as_readers_find_them() {
+    let (log, _tail, all) = many_small(Arc::new(Memory::new()));
+    let read = |log: &Log| {
+        for (lsn, payload) in all.iter().rev() {
+            let got = log.read_frame(Lsn(*lsn)).unwrap().unwrap();
+            let mut reader = log.read_from(Lsn(*lsn), Lsn(*lsn)).unwrap();
+            let other = reader.next_frame().unwrap().unwrap();
+            assert_eq!((&got.payload, got.time), (payload, other.time));
+            assert_eq!((got.segment.name(), got.offset_bytes), (other.segment.name(), other.offset_bytes));
+        }
+    };
+    read(&log);
+    let noted = log.marks.count();
+    assert!((1_000..2_000).contains(&noted), "one for each KiB of 1.6 MB, except where the log still grows: {noted}");
+    let gone = merge(&log, 0, 2);
+    log.unlink(&gone).unwrap();
+    drop(gone);
+    read(&log);
+    assert!(log.marks.count() > noted, "the merged segment has its own");
+    assert!(log.read_frame(Lsn(all.len() as u64 + 1)).unwrap().is_none());
+    log.forget_marks();
+    assert_eq!(log.marks.count(), 0);
+    read(&log);
+}
+
+#[test]
+fn a_damaged_frame_is_reported_whether_it_has_marks_or_not() {
+    let disk = SimDisk::new(11);
+    let (log, tail, all) = many_small(Arc::new(disk.clone()));
+    let lsn = Lsn(700);
+    let found = log.read_frame(lsn).unwrap().unwrap();
+    let (path, offset_bytes) = (found.segment.name().path(), found.offset_bytes);
+    drop((log, tail, found));
+    // Of a header: no walk gets past it. Of a payload: only this frame is lost.
+    for (at, behind_is_read) in [(9, false), (FRAME_HEADER_BYTES as u64 + 3, true)] {
+        let damaged = disk.after_process_crash();
+        damaged.overwrite_at_rest(&path, offset_bytes + at, &[0xee]).unwrap();
+        let opened = Log::open(Arc::new(damaged), wide_options(), Lsn(all.len() as u64), Access::ReadWrite).unwrap();
+        for _ in 0..2 {
+            assert!(opened.log.read_frame(Lsn(lsn.0 - 1)).unwrap().is_some());
+            assert!(matches!(opened.log.read_frame(lsn), Err(Error::Corrupt(_))), "byte {at}");
+            assert_eq!(opened.log.read_frame(lsn.next()).is_ok(), behind_is_read, "byte {at}");
+        }
+    }
+}

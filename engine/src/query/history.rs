@@ -33,7 +33,7 @@ pub(crate) fn read_events(log: &Log, places: &[(Lsn, u16)]) -> Result<Vec<EventR
     let mut out = Vec::with_capacity(places.len());
     for of_one_frame in places.chunk_by(|a, b| a.0 == b.0) {
         let Some(&(lsn, _)) = of_one_frame.first() else { continue };
-        read_batch(log, lsn, |index| of_one_frame.iter().any(|(_, wanted)| *wanted == index), &mut out)?;
+        read_batch(log, lsn, |index| of_one_frame.binary_search(&(lsn, index)).is_ok(), &mut out)?;
     }
     Ok(out)
 }

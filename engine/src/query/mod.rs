@@ -7,6 +7,7 @@ pub(crate) mod history;
 pub(crate) mod late;
 pub(crate) mod logged;
 pub(crate) mod past;
+mod past_runs;
 pub(crate) mod past_search;
 pub mod points;
 pub(crate) mod runs;

@@ -15,7 +15,7 @@ use crate::core::PastRun;
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::payload::Decoded;
-use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
+use crate::id::{ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId, RunId};
 use crate::point::Stats;
 use crate::time::TimestampMs;
 
@@ -130,7 +130,7 @@ impl PastView<'_> {
     }
 
     /// The same, held for the next question about this moment.
-    pub(super) fn held_run(&self, id: RunId) -> Result<PastRun> {
+    fn held_run(&self, id: RunId) -> Result<PastRun> {
         let Some(now) = self.snapshot.run(id)? else { return Ok(None) };
         if now.lifecycle == Lifecycle::Purged {
             return Err(Error::Purged { run: id.to_string() });
@@ -304,14 +304,17 @@ impl PastView<'_> {
     pub fn stats(&self, run: RunId, key: &str) -> Result<Option<Stats>> {
         let Some(metric) = self.snapshot.metric(key) else { return Ok(None) };
         self.refuse_purged(run)?;
+        self.stats_of_run(run, metric)
+    }
+
+    /// The same of a run that is not purged.
+    pub(super) fn stats_of_run(&self, run: RunId, metric: KeyId) -> Result<Option<Stats>> {
         let memory = &self.snapshot.core.past;
         if let Some(held) = memory.stats(self.position, run, metric) {
             return Ok(held);
         }
-        let stats = match self.series(run, key)? {
-            Some(series) => stats_at(&self.snapshot.source_of(&series, self.position)?)?,
-            None => None,
-        };
+        let series = self.snapshot.live_series(run, metric, self.position)?;
+        let stats = stats_at(&self.snapshot.source_of(&series, self.position)?)?;
         memory.put_stats(self.position, run, metric, stats);
         Ok(stats)
     }

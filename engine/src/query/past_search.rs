@@ -1,15 +1,15 @@
 //! Searches of the past: the runs that matched at an earlier position, from their own events and points.
 //!
-//! There are no columns of the past. Every run of the experiments is folded up to the position and tested as a row, so
-//! the first search of a moment costs as much as reading all of them; of metrics only those are read that the query names.
-//! [`crate::core`] holds what was folded.
+//! There are no columns of the past. Every run of the experiments is folded up to the position (`past_runs`) and tested as
+//! a row, so the first search of a moment costs as much as reading all of them; of metrics only those are read that the
+//! query names. [`crate::core`] holds what was folded.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::past::PastView;
 use crate::entity::{Lifecycle, RunState};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{ExperimentId, KeyId, RunId};
 use crate::point::Stats;
 use crate::search::filter::{NumberKey, Term};
@@ -76,20 +76,16 @@ impl PastView<'_> {
         if let Some(page) = memory.search(self.position(), query) {
             return self.without_purged(&page);
         }
-        let metrics = metrics_of(query);
+        let mut metrics = Vec::new();
+        for name in metrics_of(query) {
+            metrics.extend(self.metric_key(&name)?);
+        }
         let mut rows: Vec<OwnedRow> = Vec::new();
         for &experiment in &query.experiments {
-            for id in self.snapshot().runs_of(experiment)? {
-                let (state, lifecycle) = match self.held_run(id) {
-                    Ok(Some(found)) => found,
-                    Ok(None) | Err(Error::Purged { .. }) => continue,
-                    Err(error) => return Err(error),
-                };
+            for (id, state, lifecycle) in self.runs_of(experiment)? {
                 let mut stats = Vec::with_capacity(metrics.len());
-                for name in &metrics {
-                    if let (Some(key), Some(found)) = (self.metric_key(name)?, PastView::stats(self, id, name)?) {
-                        stats.push((key, found));
-                    }
+                for &key in &metrics {
+                    stats.extend(self.stats_of_run(id, key)?.map(|found| (key, found)));
                 }
                 rows.push((id, state, lifecycle, stats));
             }

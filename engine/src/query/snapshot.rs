@@ -144,8 +144,15 @@ impl Snapshot {
         }
     }
 
-    /// All experiments by id, deleted ones included.
+    /// All experiments by id, deleted ones included, purged ones not.
     pub fn experiments(&self) -> Result<Vec<(ExperimentId, Arc<ExperimentState>)>> {
+        let mut experiments = self.experiments_ever()?;
+        experiments.retain(|(_, state)| !state.is_purged());
+        Ok(experiments)
+    }
+
+    /// All experiments by id, deleted and purged ones included.
+    pub fn experiments_ever(&self) -> Result<Vec<(ExperimentId, Arc<ExperimentState>)>> {
         let mut ids: BTreeSet<_> = self.index.experiments()?.into_iter().map(|(id, _)| id).collect();
         ids.extend(self.core.pipeline.newest.hot.experiments());
         ids.into_iter().filter_map(|id| Some(self.experiment(id).transpose()?.map(|state| (id, state)))).collect()
@@ -223,18 +230,24 @@ impl Snapshot {
         up_to: Lsn,
         wanted: impl Fn(Lsn) -> bool,
     ) -> Result<Vec<EventRecord>> {
+        let mut places = self.places_up_to(entity, up_to)?;
+        places.retain(|(lsn, _)| wanted(*lsn));
+        read_events(&self.core.pipeline.log, &places)
+    }
+
+    /// Where the events of an entity up to a position lie: batch, and number in it, ascending.
+    pub(super) fn places_up_to(&self, entity: &EntityKey, up_to: Lsn) -> Result<Vec<(Lsn, u16)>> {
         let mut places = self.index.events(entity, Lsn::ZERO..=up_to)?;
         let applied = self.index.applied();
         let hot = self.core.pipeline.newest.hot.events(entity, up_to);
         places.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
-        places.retain(|(lsn, _)| wanted(*lsn));
         self.check()?;
         if let EntityKey::Run(run) = entity
             && let Some(purged) = self.core.pipeline.purged_at(*run).filter(|lsn| *lsn <= self.position)
         {
             places.retain(|(lsn, _)| *lsn >= purged);
         }
-        read_events(&self.core.pipeline.log, &places)
+        Ok(places)
     }
 
     // ---- series --------------------------------------------------------------------------------------------------

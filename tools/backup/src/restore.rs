@@ -1,9 +1,11 @@
 //! Writes a backup into a new folder: the store as it was at the backup's position.
 //!
 //! ```text
-//! DIR.restoring/ (every chunk checked, every file synced)  >  rename to DIR  >  sync of the folder above
+//! DIR.restoring/RUNLODE-RESTORING                           from the beginning to the end
+//! DIR.restoring/store/ (every chunk checked, every file synced)  >  rename to DIR  >  sync of the folder above
 //! ```
-//! So DIR is there whole or not at all. A killed restore leaves `DIR.restoring`, which the next one removes.
+//! So DIR is there whole or not at all. A killed restore leaves `DIR.restoring`, which the next one removes: it is empty, or
+//! has that file, which is removed last.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -14,8 +16,10 @@ use crate::error::{Error, Result};
 use crate::manifest::{BackedFile, Manifest};
 use crate::place::{Backups, Progress};
 
-/// The file by which the folder of a restore is known; not part of the store.
+/// The file by which the folder of a restore is known.
 const MARK: &str = "RUNLODE-RESTORING";
+/// The store in it.
+const STORE: &str = "store";
 
 /// Which backup.
 ///
@@ -57,6 +61,23 @@ pub struct Restored {
     pub bytes: u64,
 }
 
+/// Removes the folder of a restore. Its mark goes last, so that whatever is left is known as one.
+fn clear(half: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(half)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name == MARK) {
+            continue;
+        }
+        // A link is removed, not what it leads to.
+        if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+    }
+    match fs::remove_file(half.join(MARK)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::remove_dir(half)
+}
+
 impl Backups {
     /// Writes a backup into a folder that does not exist, or is empty. The store in it has the id of the one that was
     /// backed up; its first open makes the index.
@@ -94,27 +115,24 @@ impl Backups {
         half.push(".restoring");
         let half = PathBuf::from(half);
         if half.exists() {
-            if !half.join(MARK).exists() {
+            let is_empty = fs::read_dir(&half).is_ok_and(|mut entries| entries.next().is_none());
+            if !is_empty && !half.join(MARK).exists() {
                 return Err(Error::NotEmpty { path: half });
             }
-            fs::remove_dir_all(&half).map_err(|error| io("remove", &half, error))?;
+            clear(&half).map_err(|error| io("remove", &half, error))?;
         }
         fs::create_dir(&half).map_err(|error| io("create", &half, error))?;
-        let mark = half.join(MARK);
+        let (mark, store) = (half.join(MARK), half.join(STORE));
         fs::write(&mark, manifest.name.as_bytes()).map_err(|error| io("write", &mark, error))?;
-        let written = self.write(&manifest, &half, tell).and_then(|()| {
-            fs::remove_file(&mark).map_err(|error| io("remove", &mark, error))?;
-            sync_folders(&half)?;
-            fs::rename(&half, dir).map_err(|error| io("rename", &half, error))?;
+        fs::create_dir(&store).map_err(|error| io("create", &store, error))?;
+        let written = self.write(&manifest, &store, tell).and_then(|()| {
+            sync_folders(&store)?;
+            fs::rename(&store, dir).map_err(|error| io("rename", &store, error))?;
             sync_folder(above)
         });
-        if let Err(error) = written {
-            // What stays is removed by the next restore, by its mark.
-            if mark.exists() {
-                let _ = fs::remove_dir_all(&half);
-            }
-            return Err(error);
-        }
+        // What stays is removed by the next restore.
+        let _ = clear(&half);
+        written?;
         let Manifest { name, position, files, bytes, .. } = manifest;
         Ok(Restored { name, position, files_count: files.len() as u64, bytes })
     }

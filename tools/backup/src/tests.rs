@@ -175,6 +175,17 @@ fn a_restore_is_there_whole_or_not_at_all() {
         }
         assert!(!copy.exists(), "call {dies_at}");
     }
+    // Killed before the first file, or behind the last one.
+    for (name, mark) in [("early", false), ("late", true)] {
+        let half = dir.path().join(format!("{name}.restoring"));
+        std::fs::create_dir(&half).unwrap();
+        if mark {
+            std::fs::write(half.join("RUNLODE-RESTORING"), "only").unwrap();
+        }
+        place.restore(&At::Newest, &dir.path().join(name), &mut |_| {}).unwrap();
+        assert_eq!(answers(&dir.path().join(name)), expected);
+        assert!(!half.exists());
+    }
     // What a killed restore leaves is removed; what somebody else put there is not.
     let half = dir.path().join("copy.restoring");
     std::fs::create_dir(&half).unwrap();

@@ -51,7 +51,8 @@ fn is_owner(entity: &EntityKey, event: &Decoded) -> bool {
         | E::ExperimentTagsSet(_)
         | E::ExperimentTagDeleted(_)
         | E::ExperimentDeleted(_)
-        | E::ExperimentRestored(_) => matches!(entity, EntityKey::Experiment(_)),
+        | E::ExperimentRestored(_)
+        | E::ExperimentPurged(_) => matches!(entity, EntityKey::Experiment(_)),
         E::LoggedModelCreated(_)
         | E::LoggedModelFinalized(_)
         | E::LoggedModelTagsSet(_)

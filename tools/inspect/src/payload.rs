@@ -22,13 +22,14 @@ impl Names {
 }
 
 /// The kinds of events by their tags.
-const EVENTS: [(u16, &str); 47] = [
+const EVENTS: [(u16, &str); 48] = [
     (1, "ExperimentCreated"),
     (2, "ExperimentRenamed"),
     (3, "ExperimentTagsSet"),
     (4, "ExperimentTagDeleted"),
     (5, "ExperimentDeleted"),
     (6, "ExperimentRestored"),
+    (7, "ExperimentPurged"),
     (10, "RunCreated"),
     (11, "RunUpdated"),
     (12, "RunDeleted"),

@@ -1,17 +1,19 @@
 //! `runlode audit head|verify|list STORE`: a hash over everything that was done to the registry, and over all deletions.
+//! STORE is a folder, or the address of a Runlode server, which then is who tells.
 //!
 //! Exit status of `verify`: 0 unchanged, 1 changed, 2 an error.
 
 use clap::{Args, Subcommand};
-use runlode::audit::{Head, Verdict};
-use serde_json::json;
+use runlode::audit::{Entry, Head, Verdict};
+use serde_json::{Value, json};
 
 use crate::Answer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format;
 use crate::list::{Cell, csv_line};
-use crate::open::Source;
+use crate::open::{Cache, Source};
 use crate::output::Output;
+use crate::v1::{Server, Where, place};
 
 /// Arguments of `audit`.
 #[derive(Debug, Args)]
@@ -24,16 +26,26 @@ pub struct Audit {
     command: Command,
 }
 
+/// The store that is audited.
+#[derive(Debug, Args)]
+struct Audited {
+    /// Folder of the store, or http(s)://HOST:PORT of a Runlode server
+    #[arg(value_name = "STORE", value_parser = place)]
+    place: Where,
+    #[command(flatten)]
+    cache: Cache,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the head: keep it outside of the store
     #[command(after_help = "\
 Examples:
   runlode audit head ./store >> /elsewhere/heads.txt
-  runlode audit head ./store --json")]
+  runlode audit head http://tracking:5000 --json")]
     Head {
         #[command(flatten)]
-        store: Source,
+        store: Audited,
     },
     /// Check that nothing up to a head was changed since
     #[command(after_help = "\
@@ -42,7 +54,7 @@ Examples:
   runlode audit verify ./copy --head runlode-audit-1:STORE:POSITION:EVENTS:HASH --json")]
     Verify {
         #[command(flatten)]
-        store: Source,
+        store: Audited,
         /// A head that `runlode audit head` printed earlier
         #[arg(long, value_parser = head)]
         head: Head,
@@ -54,7 +66,7 @@ Examples:
   runlode audit list ./store --csv > then.csv")]
     List {
         #[command(flatten)]
-        store: Source,
+        store: Audited,
         /// Print CSV: times in UTC
         #[arg(long, conflicts_with = "json")]
         csv: bool,
@@ -72,15 +84,89 @@ fn hex(bytes: &[u8]) -> String {
 impl Audit {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         match self.command {
-            Command::Head { store } => print_head(&store, output),
-            Command::Verify { store, head } => verify(&store, &head, output),
-            Command::List { store, csv } => list(&store, csv, output),
+            Command::Head { store } => print_head(store, output),
+            Command::Verify { store, head } => verify(store, &head, output),
+            Command::List { store, csv } => list(store, csv, output),
         }
     }
 }
 
-fn print_head(store: &Source, output: &mut Output) -> Result<Answer> {
-    let head = store.open(output)?.audit_head()?;
+impl Audited {
+    fn head(self, output: &mut Output) -> Result<Head> {
+        match self.place {
+            Where::Folder(path) => Ok(Source::at(Where::Folder(path), self.cache).open(output)?.audit_head()?),
+            Where::Server(url) => {
+                let head = Server::new(&url)?.get("audit", &[])?;
+                Ok(head["head"].as_str().unwrap_or_default().parse()?)
+            }
+        }
+    }
+
+    fn verdict(self, head: &Head, output: &mut Output) -> Result<Verdict> {
+        let url = match self.place {
+            Where::Folder(path) => {
+                return Ok(Source::at(Where::Folder(path), self.cache).open(output)?.audit_verify(head)?);
+            }
+            Where::Server(url) => url,
+        };
+        let said = Server::new(&url)?.get("audit", &[("head", &head.to_string())])?;
+        let number = |field: &str| said[field].as_u64().ok_or_else(|| unclear(&url));
+        Ok(match said["verdict"].as_str().unwrap_or_default() {
+            "unchanged" => Verdict::Unchanged { events_since: number("events_since")? },
+            "behind" => Verdict::Behind { position: number("position")? },
+            "other_store" => Verdict::OtherStore { store: bytes(&said["store"]).ok_or_else(|| unclear(&url))? },
+            "changed" => {
+                Verdict::Changed { events: number("events")?, hash: bytes(&said["hash"]).ok_or_else(|| unclear(&url))? }
+            }
+            _ => return Err(unclear(&url)),
+        })
+    }
+
+    fn entries(self, output: &mut Output) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let url = match self.place {
+            Where::Folder(path) => {
+                let store = Source::at(Where::Folder(path), self.cache).open(output)?;
+                store.audit_each(|entry| entries.push(entry.clone()))?;
+                return Ok(entries);
+            }
+            Where::Server(url) => url,
+        };
+        let said = Server::new(&url)?.get("audit/events", &[])?;
+        for event in said["events"].as_array().ok_or_else(|| unclear(&url))? {
+            entries.push(read_entry(event).ok_or_else(|| unclear(&url))?);
+        }
+        Ok(entries)
+    }
+}
+
+fn unclear(url: &str) -> Error {
+    Error::Source(format!("{url} is no Runlode server of this version: its answer is another one"))
+}
+
+/// Bytes that a server gives in hex.
+fn bytes<const N: usize>(text: &Value) -> Option<[u8; N]> {
+    let text = text.as_str().filter(|text| text.len() == 2 * N && text.is_ascii())?;
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn read_entry(event: &Value) -> Option<Entry> {
+    Some(Entry {
+        position: event["position"].as_u64()?,
+        index: u16::try_from(event["index"].as_u64()?).ok()?,
+        time_ms: event["time_ms"].as_i64()?,
+        actor: event["actor"].as_str()?.to_owned(),
+        event: event["event"].as_str()?.to_owned(),
+        hash: bytes(&event["hash"])?,
+    })
+}
+
+fn print_head(store: Audited, output: &mut Output) -> Result<Answer> {
+    let head = store.head(output)?;
     if output.is_json() {
         output.document(&json!({
             "head": head.to_string(), "store": hex(&head.store), "position": head.position, "events": head.events,
@@ -92,8 +178,8 @@ fn print_head(store: &Source, output: &mut Output) -> Result<Answer> {
     Ok(Answer::Yes)
 }
 
-fn verify(store: &Source, head: &Head, output: &mut Output) -> Result<Answer> {
-    let verdict = store.open(output)?.audit_verify(head)?;
+fn verify(store: Audited, head: &Head, output: &mut Output) -> Result<Answer> {
+    let verdict = store.verdict(head, output)?;
     let (position, events) = (head.position, format::count(head.events));
     let (unchanged, why, since) = match &verdict {
         Verdict::Unchanged { events_since } => {
@@ -131,9 +217,8 @@ fn verify(store: &Source, head: &Head, output: &mut Output) -> Result<Answer> {
     Ok(if unchanged { Answer::Yes } else { Answer::No })
 }
 
-fn list(store: &Source, csv: bool, output: &mut Output) -> Result<Answer> {
-    let mut entries = Vec::new();
-    store.open(output)?.audit_each(|entry| entries.push(entry.clone()))?;
+fn list(store: Audited, csv: bool, output: &mut Output) -> Result<Answer> {
+    let entries = store.entries(output)?;
     if output.is_json() {
         let entries = entries.iter().map(|entry| {
             json!({

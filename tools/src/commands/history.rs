@@ -1,10 +1,12 @@
 //! `runlode history STORE ENTITY`: every change, by whom, when, old and new value.
 
 use clap::Args;
+use runlode::changes::{Change, FieldChange};
 use runlode::find::Named;
 use runlode::{EntityKey, changes};
 use serde_json::{Value, json};
 
+use super::there::There;
 use crate::error::{Error, Result};
 use crate::list::{Cell, csv_line};
 use crate::moment::Moment;
@@ -36,6 +38,17 @@ impl History {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         if self.csv && output.is_json() {
             return Err(Error::usage("--csv and --json exclude each other; give one of them"));
+        }
+        if let Some(url) = self.store.server() {
+            let documents = There::new(url, &self.moment, output)?.changes(&self.target)?;
+            if output.is_json() {
+                output.document(&documents)?;
+            } else {
+                let changes = documents.iter().map(read).collect::<Option<Vec<_>>>();
+                let unclear = || Error::Source(format!("{url} is no Runlode server of this version"));
+                self.print(&changes.ok_or_else(unclear)?, output)?;
+            }
+            return Ok(Answer::Yes);
         }
         let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
@@ -71,7 +84,14 @@ impl History {
                 change
             });
             output.document(&all.collect::<Value>())?;
-        } else if self.csv {
+        } else {
+            self.print(&changes, output)?;
+        }
+        Ok(Answer::Yes)
+    }
+
+    fn print(&self, changes: &[Change], output: &mut Output) -> Result<()> {
+        if self.csv {
             output.raw_line(&COLUMNS.join(","))?;
             changes.iter().flat_map(rows).try_for_each(|row| output.raw_line(&csv_line(&row)))?;
         } else {
@@ -87,12 +107,33 @@ impl History {
                 }
             }
         }
-        Ok(Answer::Yes)
+        Ok(())
     }
 }
 
+/// A change as a server tells it.
+fn read(change: &Value) -> Option<Change> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let field = |field: &Value| {
+        Some(FieldChange {
+            field: text(&field["field"])?,
+            version: field["version"].as_u64().and_then(|version| u32::try_from(version).ok()),
+            from: text(&field["from"]),
+            to: text(&field["to"]),
+        })
+    };
+    Some(Change {
+        position: change["position"].as_u64()?,
+        time_ms: change["time_ms"].as_i64()?,
+        actor: text(&change["actor"]),
+        event: text(&change["event"])?,
+        changes: change["changes"].as_array()?.iter().map(text).collect::<Option<_>>()?,
+        fields: change["fields"].as_array()?.iter().map(field).collect::<Option<_>>()?,
+    })
+}
+
 /// The rows of [`COLUMNS`] of one change: one for each field, and one without a field if it changed none.
-fn rows(change: &changes::Change) -> Vec<[Cell; 8]> {
+fn rows(change: &Change) -> Vec<[Cell; 8]> {
     let row = |field: [Cell; 4]| {
         let [name, version, from, to] = field;
         let (position, time) = (Cell::Count(change.position), Cell::Time(change.time_ms));

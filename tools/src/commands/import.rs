@@ -16,15 +16,19 @@ use crate::{Answer, format};
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// sqlite:///PATH of an MLflow database (sqlite:////PATH for an absolute path), or a folder: mlruns, or one with
-    /// TensorBoard's event files
+    /// sqlite:///PATH of an MLflow database (sqlite:////PATH for an absolute path), http(s)://HOST of an MLflow server, or
+    /// a folder: mlruns, or one with TensorBoard's event files
     source: String,
     /// Folder of the store; created if it does not exist
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// Where artifacts are now, as OLD=NEW prefixes; without it only those in the database's folder are imported
+    /// Where artifacts are now, as OLD=NEW prefixes; without it those in the database's folder are imported, and those
+    /// that a server hands out
     #[arg(long, value_name = "OLD=NEW", value_parser = pair)]
     artifacts: Vec<(String, String)>,
+    /// Take no artifact files: their places stay as they are
+    #[arg(long, conflicts_with = "artifacts")]
+    no_artifacts: bool,
     /// Turn +-1.797e308, MLflow's encoding of infinities, back into infinities
     #[arg(long)]
     restore_infinities: bool,
@@ -60,8 +64,12 @@ impl Import {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let source = ImportSource::parse(&self.source)?;
         let options = self.reading.options();
-        let options =
-            ImportOptions { artifacts: self.artifacts, restore_infinities: self.restore_infinities, ..options };
+        let options = ImportOptions {
+            artifacts: self.artifacts,
+            without_artifacts: self.no_artifacts,
+            restore_infinities: self.restore_infinities,
+            ..options
+        };
         let bar = Bar::new("reading");
         // Before a store is made for it.
         let source = source.open(&options, &mut |at| bar.set(at.phase, at.done, at.total))?;
@@ -144,7 +152,7 @@ pub(crate) fn print(report: &Report, output: &mut Output) -> Result<()> {
     }
     if report.artifact_places_elsewhere > 0 {
         let count = format::count(report.artifact_places_elsewhere);
-        output.line(format!("  kept as they are: {count} artifact places that are not on this machine"))?;
+        output.line(format!("  kept as they are: {count} artifact places that were not read"))?;
     }
     for note in &report.notes {
         output.line(format!("  note: {note}"))?;

@@ -4,6 +4,7 @@ use clap::Args;
 use runlode::{Lifecycle, LocalStore, Snapshot};
 use serde_json::Value;
 
+use super::there::There;
 use crate::error::{Error, Result};
 use crate::list::{self, Cell, Column, Form};
 use crate::moment::{Moment, View};
@@ -121,6 +122,19 @@ fn count(count: usize) -> Cell {
 impl Experiments {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let Self { which } = self;
+        if let Some(url) = which.store.server() {
+            let columns = [
+                ("experiment_id", "id", 20),
+                ("name", "name", 40),
+                ("lifecycle", "lifecycle", 10),
+                ("created", "created", 24),
+                ("tags", "tags", 40),
+            ];
+            let mut listing = Listing::new("experiments", &columns);
+            let rows = There::new(url, &which.moment, output)?.experiments(which.all)?;
+            rows.into_iter().for_each(|(document, cells)| listing.push(document, cells));
+            return listing.print(&which.form, output);
+        }
         let (_store, snapshot) = open(&which, output)?;
         let view = which.moment.of(&snapshot)?;
         view.say(output);
@@ -170,6 +184,21 @@ impl Models {
 
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let Self { which } = self;
+        if let Some(url) = which.store.server() {
+            let columns = [
+                ("name", "name", 40),
+                ("versions", "versions", 12),
+                ("aliases", "aliases", 40),
+                ("updated", "updated", 24),
+                ("created", "created", 24),
+                ("description", "description", 60),
+                ("tags", "tags", 40),
+            ];
+            let mut listing = Listing::new("registered models", &columns);
+            let rows = There::new(url, &which.moment, output)?.models()?;
+            rows.into_iter().for_each(|(document, cells)| listing.push(document, cells));
+            return listing.print(&which.form, output);
+        }
         let (_store, snapshot) = open(&which, output)?;
         let view = which.moment.of(&snapshot)?;
         view.say(output);

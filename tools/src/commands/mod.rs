@@ -33,6 +33,7 @@ pub mod serve;
 pub mod show;
 pub mod sync;
 pub mod tail;
+mod there;
 pub mod top;
 pub mod ui;
 pub mod verify;

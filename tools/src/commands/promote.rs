@@ -1,18 +1,16 @@
 //! `runlode promote STORE models:/NAME/VERSION --to ALIAS [--if-ALIAS VERSION]` and `runlode rollback STORE models:/NAME
-//! --to-as-of MOMENT`: decided inside the store, each in one step.
+//! --to-as-of MOMENT`: decided inside the store, each in one step. STORE is a folder, or the address of a Runlode server.
 //!
 //! Exit status of `promote`: 0 the alias names the version; 1 it is elsewhere than expected, and nothing changed.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use runlode::find::{Named, Wanted, Which};
-use runlode::{AsOf, OnlyIf, Snapshot};
+use runlode::{AsOf, OnlyIf, Promotion, RegistryChange, Rollback as Done, Snapshot};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::find::store_path;
 use crate::output::Output;
+use crate::v1::{Named as NamedThere, Server, Where, place};
 use crate::{Answer, format, open};
 
 /// Arguments of `promote`.
@@ -20,11 +18,11 @@ use crate::{Answer, format, open};
 #[command(after_help = "\
 Examples:
   runlode promote ./store models:/fraud/7 --to champion --if-champion 6 --reason CR-1182
-  runlode promote ./store models:/fraud@challenger --to champion --if-champion none")]
+  runlode promote http://tracking:5000 models:/fraud@challenger --to champion --if-champion none")]
 pub struct Promote {
-    /// Folder of the store
-    #[arg(value_parser = store_path)]
-    store: PathBuf,
+    /// Folder of the store, or http(s)://HOST:PORT of a Runlode server
+    #[arg(value_parser = place)]
+    store: Where,
     /// The version: models:/NAME/VERSION, models:/NAME@ALIAS or models:/NAME/latest
     #[arg(value_name = "MODEL")]
     model: String,
@@ -46,9 +44,9 @@ Examples:
   runlode rollback ./store models:/fraud --to-as-of \"2026-03-03 09:00\" --plan
   runlode rollback ./store models:/fraud --to-as-of 120034 --reason \"CR-1183: version 7 is slow\"")]
 pub struct Rollback {
-    /// Folder of the store
-    #[arg(value_parser = store_path)]
-    store: PathBuf,
+    /// Folder of the store, or http(s)://HOST:PORT of a Runlode server
+    #[arg(value_parser = place)]
+    store: Where,
     /// The model: models:/NAME
     #[arg(value_name = "MODEL")]
     model: String,
@@ -98,6 +96,58 @@ fn condition(text: Option<&str>, alias: &str) -> Result<OnlyIf> {
     }
 }
 
+/// Promotes on a server.
+fn promote_there(
+    server: &Server,
+    model: &str,
+    alias: &str,
+    only_if: OnlyIf,
+    reason: Option<&str>,
+) -> Result<(String, u32, Promotion)> {
+    let (name, version) = match server.find(model)? {
+        NamedThere::Version(name, version) => (name, version),
+        NamedThere::Model(name) => {
+            return Err(Error::usage(format!("name a version, for example models:/{name}/1")));
+        }
+        _ => {
+            let forms = "write models:/NAME/VERSION or models:/NAME@ALIAS";
+            return Err(Error::usage(format!("`{model}` names no version; {forms}")));
+        }
+    };
+    let expected = match only_if {
+        OnlyIf::Always => Value::Null,
+        OnlyIf::Unset => 0.into(),
+        OnlyIf::At(version) => version.into(),
+    };
+    let mut body = json!({ "name": name, "version": version, "alias": alias, "reason": reason });
+    if !expected.is_null() {
+        body["expected"] = expected;
+    }
+    let done = server.post("promote", &body)?;
+    let at = |field: &str| done[field].as_u64().and_then(|version| u32::try_from(version).ok());
+    let met = done["done"].as_bool().ok_or_else(|| Error::Source("the server does not say what it did".into()))?;
+    Ok((name, version, Promotion { met, before: at("before"), now: at("now") }))
+}
+
+/// Rolls a model back on a server. The server reads no times of another zone, so the moment is sent in UTC.
+fn roll_back_there(server: &Server, model: &str, to: AsOf, reason: Option<&str>, plan: bool) -> Result<(String, Done)> {
+    let NamedThere::Model(name) = server.find(model)? else {
+        return Err(Error::usage(format!("`{model}` is no registered model; write models:/NAME")));
+    };
+    let body = json!({ "name": name, "as_of": format::moment_text(to), "reason": reason, "plan": plan });
+    let done = server.post("rollback", &body)?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let change = |change: &Value| RegistryChange {
+        what: text(&change["what"]).unwrap_or_default(),
+        from: text(&change["from"]),
+        to: text(&change["to"]),
+    };
+    let position = done["position"].as_u64();
+    let position = position.ok_or_else(|| Error::Source("the server does not say what it did".into()))?;
+    let changes = done["changes"].as_array().map(|changes| changes.iter().map(change).collect());
+    Ok((name, Done { position, changes: changes.unwrap_or_default() }))
+}
+
 impl Promote {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let only_if = condition(self.only_if.as_deref(), &self.to)?;
@@ -105,10 +155,17 @@ impl Promote {
             let why = "is a stage; --to takes an alias, and `runlode models stage` moves a version to a stage";
             return Err(Error::usage(format!("`{}` {why}", self.to)));
         }
-        let (name, version) = version(&open::open_to_read(&self.store, output)?.snapshot()?, &self.model)?;
-        let store = open::to_change(&self.store)?;
-        let done = store.registered_model(&name)?.promote(version, &self.to, only_if, self.reason.as_deref())?;
-        store.close()?;
+        let reason = self.reason.as_deref();
+        let (name, version, done) = match &self.store {
+            Where::Folder(folder) => {
+                let (name, version) = version(&open::open_to_read(folder, output)?.snapshot()?, &self.model)?;
+                let store = open::to_change(folder)?;
+                let done = store.registered_model(&name)?.promote(version, &self.to, only_if, reason)?;
+                store.close()?;
+                (name, version, done)
+            }
+            Where::Server(url) => promote_there(&Server::new(url)?, &self.model, &self.to, only_if, reason)?,
+        };
         if output.is_json() {
             output.document(&json!({
                 "model": name, "version": version, "alias": self.to, "done": done.met,
@@ -131,14 +188,28 @@ impl Promote {
 impl Rollback {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let to: AsOf = format::as_of(&self.to_as_of)?;
-        let name = match runlode::find::entity(&open::open_to_read(&self.store, output)?.snapshot()?, &self.model)? {
-            Named::RegisteredModel(_, name) => name,
-            _ => return Err(Error::usage(format!("`{}` is no registered model; write models:/NAME", self.model))),
+        let reason = self.reason.as_deref();
+        let (name, done) = match &self.store {
+            Where::Folder(folder) => {
+                let read = open::open_to_read(folder, output)?;
+                let name = match runlode::find::entity(&read.snapshot()?, &self.model)? {
+                    Named::RegisteredModel(_, name) => name,
+                    _ => {
+                        return Err(Error::usage(format!(
+                            "`{}` is no registered model; write models:/NAME",
+                            self.model
+                        )));
+                    }
+                };
+                drop(read);
+                let store = open::to_change(folder)?;
+                let model = store.registered_model(&name)?;
+                let done = if self.plan { model.plan_roll_back(to)? } else { model.roll_back(to, reason)? };
+                store.close()?;
+                (name, done)
+            }
+            Where::Server(url) => roll_back_there(&Server::new(url)?, &self.model, to, reason, self.plan)?,
         };
-        let store = open::to_change(&self.store)?;
-        let model = store.registered_model(&name)?;
-        let done = if self.plan { model.plan_roll_back(to)? } else { model.roll_back(to, self.reason.as_deref())? };
-        store.close()?;
         if output.is_json() {
             let changes = done.changes.iter();
             let changes: Vec<Value> =

@@ -12,6 +12,7 @@ use runlode::{ExperimentId, ExperimentState, RunId, RunState, Stats};
 
 use super::launches;
 pub(crate) use super::liveness::{look, status};
+use super::there::{RunsThere, There};
 use crate::error::{Error, Result};
 use crate::find;
 use crate::list::{self, Cell, Column, Form};
@@ -62,6 +63,9 @@ enum Lifecycle {
 
 impl Runs {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        if let Some(url) = self.store.server() {
+            return self.there(&There::new(url, &self.moment, output)?, output);
+        }
         let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
         let then = self.moment.of(&snapshot)?;
@@ -104,6 +108,42 @@ impl Runs {
         if page.next.is_some() && self.form.is_csv() {
             note(format!("the first {} runs only; more with --limit", self.limit));
         } else if page.next.is_some() && !output.is_json() {
+            output.line(format!("(the first {}; more with --limit)", self.limit))?;
+        }
+        Ok(Answer::Yes)
+    }
+}
+
+impl Runs {
+    /// The runs of a server.
+    fn there(&self, server: &There, output: &mut Output) -> Result<Answer> {
+        if self.launch {
+            return Err(Error::usage(
+                "--launch reads folders, not servers; search for tags.`mlflow.project.entryPoint`",
+            ));
+        }
+        let (filter, asked) = (self.filter.join(" "), self.form.asked());
+        let search = RunsThere {
+            filter: &filter,
+            order: &self.order,
+            experiments: &self.experiment,
+            view: match self.view {
+                Lifecycle::Active => "ACTIVE_ONLY",
+                Lifecycle::Deleted => "DELETED_ONLY",
+                Lifecycle::All => "ALL",
+            },
+            limit: self.limit,
+            columns: asked.as_deref(),
+        };
+        let (columns, rows, more) = server.runs(&search, !output.is_json() && !self.form.is_csv())?;
+        if rows == 0 && !output.is_json() && !self.form.is_csv() {
+            output.line("No run matches.")?;
+            return Ok(Answer::Yes);
+        }
+        list::print(&columns, rows, &self.form, output)?;
+        if more && self.form.is_csv() {
+            note(format!("the first {} runs only; more with --limit", self.limit));
+        } else if more && !output.is_json() {
             output.line(format!("(the first {}; more with --limit)", self.limit))?;
         }
         Ok(Answer::Yes)

@@ -9,6 +9,7 @@ use runlode::{Lifecycle, ModelVersionState, RegisteredModelState, RunId, RunStat
 use serde_json::Value;
 
 use super::runs::{look, status};
+use super::there::{self, There};
 use crate::error::Result;
 use crate::moment::{Moment, View};
 use crate::open::Source;
@@ -29,6 +30,10 @@ pub struct Show {
 impl Show {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         Wanted::parse(&self.target)?;
+        if let Some(url) = self.store.server() {
+            there::print(&There::new(url, &self.moment, output)?.document(&self.target)?, output)?;
+            return Ok(Answer::Yes);
+        }
         let store = self.store.open(output)?;
         let now = store.snapshot()?;
         let view = self.moment.of(&now)?;

@@ -8,20 +8,23 @@
 //!
 //! Everybody who wrote to the database could choose these locations. So files come only from the folder of the
 //! database, and from where the user said; another location on this machine is left out and reported. Below these
-//! folders no link is followed ([`super::beneath`]).
+//! folders no link is followed ([`super::beneath`]). What a server hands out is fetched from it ([`super::fetched`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use runlode::engine::storage::owner::settle_tree;
 use rustix::io::Errno;
 
 use super::ImportOptions;
 use super::beneath::{Folder, Kind};
 use super::decode::text;
+use super::fetched::{self, Digests};
+use super::home::{Home, UNFINISHED, join};
 use super::report::Report;
+use super::server::Files;
 use super::source::{Source, read_failed};
 use crate::error::{Error, Result};
 
@@ -31,12 +34,8 @@ const FILE_BYTES_MAX: u64 = 256 << 30;
 const DEPTH_MAX: usize = 100;
 /// Files are copied in pieces of this length; a piece of zeros becomes a hole.
 const PIECE_BYTES: usize = 1 << 20;
-/// Where a store keeps artifacts.
-const ROOT: &str = "artifacts";
 /// Why an entry that is not a file is left out.
 const NO_FILES: &str = "artifacts that are links or special files";
-/// The name of a file that is being copied.
-const UNFINISHED: &str = ".runlode-import.part";
 
 /// `old` places lie in `below` of `root`.
 struct Rule {
@@ -53,6 +52,16 @@ pub(super) struct Places {
     beside: Option<PathBuf>,
     /// Its path: as the user named it, and as the disk names it.
     own: Vec<PathBuf>,
+    /// What a server hands out.
+    served: Option<Served>,
+    /// No files are taken: all places stay as they are.
+    left: bool,
+}
+
+/// The files of a server, and what is known of those that came.
+struct Served {
+    files: Arc<Files>,
+    digests: Digests,
 }
 
 /// Where a location is.
@@ -62,6 +71,8 @@ enum Found {
     Here { root: PathBuf, below: String },
     /// On this machine, but neither the database's nor named by the user.
     Outside(PathBuf),
+    /// A path behind the server's proxy.
+    Served(String),
     /// Not on this machine.
     Elsewhere,
 }
@@ -80,7 +91,8 @@ impl Places {
     pub(super) fn find(
         source: &Source,
         folder: Option<&Path>,
-        options: &ImportOptions,
+        files: Option<&Arc<Files>>,
+        (store, options): (&Path, &ImportOptions),
         report: &mut Report,
     ) -> Result<Self> {
         let mut rules: Vec<Rule> = Vec::new();
@@ -100,11 +112,21 @@ impl Places {
         }
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.old.len()));
         let own = beside.iter().flat_map(|beside| [std::path::absolute(beside).ok(), fs::canonicalize(beside).ok()]);
-        Ok(Self { rules, own: own.flatten().collect(), beside })
+        let files = files.filter(|_| !options.without_artifacts).cloned();
+        let served = files.map(|files| Ok::<_, Error>(Served { files, digests: Digests::read(store)? })).transpose()?;
+        Ok(Self { rules, own: own.flatten().collect(), beside, served, left: options.without_artifacts })
+    }
+
+    /// Writes down what is known of files that came from a server.
+    pub(super) fn finish(&self) -> Result<()> {
+        self.served.as_ref().map_or(Ok(()), |served| served.digests.finish())
     }
 
     /// Where a location is on this machine: by a rule, or as it is written.
     fn resolve(&self, location: &str) -> Found {
+        if self.left {
+            return Found::Elsewhere;
+        }
         for rule in &self.rules {
             if let Some(rest) = strip_prefix(location, &rule.old) {
                 let below = plain(rest).map(|rest| join(&rule.below, &rest));
@@ -113,6 +135,9 @@ impl Places {
                     None => Found::Outside(PathBuf::from(location)),
                 };
             }
+        }
+        if let Some(path) = self.served.as_ref().and_then(|served| served.files.path_of(location)) {
+            return Found::Served(path);
         }
         let Some(path) = local_path(location) else { return Found::Elsewhere };
         if !path.starts_with('/') {
@@ -135,14 +160,19 @@ impl Places {
         if Path::new(path).is_dir() { Found::Outside(PathBuf::from(path)) } else { Found::Elsewhere }
     }
 
-    /// Whether a location's files are on this machine, and so in the store after the import.
+    /// Whether a location's files are within reach, and so in the store after the import.
     pub(super) fn is_here(&self, location: &str) -> bool {
-        matches!(self.resolve(location), Found::Here { .. })
+        matches!(self.resolve(location), Found::Here { .. } | Found::Served(_))
+    }
+
+    /// Whether files at a location come from a server.
+    pub(super) fn is_served(&self, location: &str) -> bool {
+        matches!(self.resolve(location), Found::Served(_))
     }
 
     /// What to keep of an experiment's location: nothing of a local one, because its runs move into the store.
     pub(super) fn of_experiment(&self, location: &str) -> Option<String> {
-        let local = location.is_empty() || self.is_here(location) || local_path(location).is_some();
+        let local = location.is_empty() || self.is_here(location) || local_path(location).is_some() && !self.left;
         (!local).then(|| location.to_owned())
     }
 
@@ -166,6 +196,11 @@ impl Places {
                      --artifacts {location}=FOLDER takes them from FOLDER, which may be the same"
                 ));
                 return Ok(kept);
+            }
+            Found::Served(path) => {
+                let Some(served) = &self.served else { return Ok(kept) };
+                let copied = fetched::fetch(&served.files, &path, Home::new(store, home), &served.digests, report)?;
+                return Ok(copied.map_or(kept, |files| Copied { location: None, files }));
             }
             Found::Elsewhere => {
                 report.artifact_places_elsewhere += 1;
@@ -208,16 +243,11 @@ impl Places {
             return Ok(kept);
         }
         let store_id = Folder::open(store).and_then(|store| store.id()).map_err(cannot_read)?;
-        let mut copy = Copy { from: root.join(&below), store, store_id, home, files: Vec::new(), report };
+        let home = Home::new(store, home);
+        let mut copy = Copy { from: root.join(&below), store_id, home, files: Vec::new(), report };
         copy.tree(&from, "", 0)?;
         let files = copy.files;
-        let to = store.join(home);
-        if to.exists() {
-            // Root may import for the user who owns the store.
-            settle_tree(store, &to).map_err(|error| Error::io(format!("cannot give {} away", to.display()), error))?;
-        }
-        report.imported.artifact_files += files.len() as u64;
-        report.imported.artifact_bytes += files.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        home.settle(&files, report)?;
         Ok(Copied { location: None, files })
     }
 
@@ -265,14 +295,6 @@ fn strip_prefix<'l>(location: &'l str, prefix: &str) -> Option<&'l str> {
 fn plain(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     (!parts.contains(&"..")).then(|| parts.join("/"))
-}
-
-fn join(folder: &str, rest: &str) -> String {
-    match (folder, rest) {
-        ("", rest) => rest.to_owned(),
-        (folder, "") => folder.to_owned(),
-        (folder, rest) => format!("{folder}/{rest}"),
-    }
 }
 
 /// Rules from the longest tails of the source's locations that exist beside the database: old prefix, and folder below
@@ -333,10 +355,9 @@ fn longest_tail(location: &str, beside: &Path) -> Option<(String, &'static str)>
 struct Copy<'c> {
     /// The name in messages.
     from: PathBuf,
-    store: &'c Path,
     /// A folder that holds the store must not be copied into it endlessly.
     store_id: (u64, u64),
-    home: &'c str,
+    home: Home<'c>,
     files: Vec<(String, u64)>,
     report: &'c mut Report,
 }
@@ -382,7 +403,7 @@ impl Copy<'_> {
                     };
                     let target = match &mut target {
                         Some(target) => target,
-                        None => target.insert(self.target(below)?),
+                        None => target.insert(self.home.folder(below)?),
                     };
                     copied_any |= self.file(file, target, name, path)?;
                 }
@@ -392,8 +413,7 @@ impl Copy<'_> {
         }
         if let Some(target) = target.filter(|_| copied_any) {
             // The names are durable once the folder is synced.
-            let cannot = |error: Errno| Error::io(format!("cannot sync {}", self.to(below).display()), error.into());
-            target.sync().map_err(cannot)?;
+            self.home.sync(&target, below)?;
         }
         Ok(())
     }
@@ -414,30 +434,11 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn to(&self, below: &str) -> PathBuf {
-        self.store.join(self.home).join(below)
-    }
-
-    /// The folder of the store for a folder of the location. The store's own `artifacts` may be a link, if its owner
-    /// wants that; below it no link is followed.
-    fn target(&self, below: &str) -> Result<Folder> {
-        let root = self.store.join(ROOT);
-        let home = self.home.strip_prefix(ROOT).unwrap_or(self.home);
-        let make = || {
-            fs::create_dir_all(&root)?;
-            let root = Folder::open(&root)?;
-            root.make(&join(home.trim_start_matches('/'), below)).map_err(io::Error::from)
-        };
-        make().map_err(|error| {
-            Error::io(format!("cannot make {} (run the import again to go on)", self.to(below).display()), error)
-        })
-    }
-
     /// Copies a file unless it is there with this length. Returns whether it did. A copy is complete once it has its
     /// name.
     fn file(&mut self, mut from: fs::File, to: &Folder, name: &str, path: String) -> Result<bool> {
         let cannot = |error: io::Error| {
-            let (from, to) = (self.from.join(&path), self.to(&path));
+            let (from, to) = (self.from.join(&path), self.home.place(&path));
             let what = format!("cannot copy {} to {} (run the import again to go on)", from.display(), to.display());
             Error::io(what, error)
         };
@@ -518,7 +519,13 @@ mod tests {
         fs::create_dir_all(beside.join("mlruns/1")).unwrap();
         let new = dir.path().join("new");
         let rule = Rule { old: "/srv/a".to_owned(), root: new.clone(), below: String::new() };
-        let places = Places { rules: vec![rule], own: vec![beside.clone()], beside: Some(beside.clone()) };
+        let places = Places {
+            rules: vec![rule],
+            own: vec![beside.clone()],
+            beside: Some(beside.clone()),
+            served: None,
+            left: false,
+        };
         let here = |below: &str| Found::Here { root: beside.clone(), below: below.to_owned() };
         assert_eq!(places.resolve("./mlruns/1"), here("mlruns/1"));
         assert_eq!(places.resolve("mlruns/9/x"), here("mlruns/9/x"));
@@ -553,7 +560,8 @@ mod tests {
     #[test]
     fn paths_in_a_copied_location_become_relative() {
         let homes = BTreeMap::from([("/srv/a/1/r/artifacts".to_owned(), "artifacts/1/r/artifacts".to_owned())]);
-        let places = Places { rules: Vec::new(), beside: Some(PathBuf::new()), own: Vec::new() };
+        let places =
+            Places { rules: Vec::new(), beside: Some(PathBuf::new()), own: Vec::new(), served: None, left: false };
         assert_eq!(places.relocate("/srv/a/1/r/artifacts/model", &homes), "artifacts/1/r/artifacts/model");
         assert_eq!(places.relocate("/srv/a/1/r/artifacts2", &homes), "/srv/a/1/r/artifacts2");
         assert_eq!(places.relocate("models:/m-1", &homes), "models:/m-1");

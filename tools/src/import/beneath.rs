@@ -84,6 +84,11 @@ impl Folder {
         rustix::fs::renameat(&self.0, old, &self.0, new)
     }
 
+    /// Removes a file of this folder.
+    pub(super) fn remove(&self, name: &str) -> Result<(), Errno> {
+        rustix::fs::unlinkat(&self.0, name, AtFlags::empty())
+    }
+
     /// Makes the names in it durable.
     pub(super) fn sync(&self) -> Result<(), Errno> {
         rustix::fs::fsync(&self.0)

@@ -7,7 +7,7 @@ use runlode::engine::event::{
 use runlode::{EntityKey, Event, Lifecycle, LoggedModelStatus};
 
 use super::Progress;
-use super::artifacts::Places;
+use super::artifacts::{Copied, Places};
 use super::base::Lazy;
 use super::decode::{self, integer, text, text_or_empty};
 use super::experiments::Experiments;
@@ -137,7 +137,13 @@ pub(super) fn import(
             continue;
         }
         let home = format!("artifacts/{experiment}/models/{model}/artifacts");
-        let copied = places.copy(&text_or_empty(row, 3)?, sink.store().path(), &home, report)?;
+        let location = text_or_empty(row, 3)?;
+        let place = state.as_ref().and_then(|state| state.artifact_location.as_deref());
+        // Imported without its files before: it goes on naming the server.
+        let copied = match place == Some(location.as_str()) && places.is_served(&location) {
+            true => Copied { location: None, files: Vec::new() },
+            false => places.copy(&location, sink.store().path(), &home, report)?,
+        };
         let mut events: Vec<Event> = Vec::new();
         let mut active = true;
         if let Some(state) = &state {

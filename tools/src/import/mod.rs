@@ -27,7 +27,9 @@ mod beneath;
 mod decode;
 pub mod diff;
 mod experiments;
+mod fetched;
 mod file_store;
+mod home;
 mod key;
 mod logged_models;
 mod merge;
@@ -63,6 +65,8 @@ pub struct ImportOptions {
     pub artifacts: Vec<(String, String)>,
     /// Turn +-1.797e308 back into the infinities that MLflow wrote so.
     pub restore_infinities: bool,
+    /// Take no artifact files: their places stay as they are.
+    pub without_artifacts: bool,
     /// The workspace to import, of a store that has several.
     pub workspace: String,
     /// Whether just this workspace was asked for: then an import without the others is complete.
@@ -81,6 +85,7 @@ impl Default for ImportOptions {
     fn default() -> Self {
         Self {
             artifacts: Vec::new(),
+            without_artifacts: false,
             restore_infinities: false,
             workspace: "default".to_owned(),
             one_workspace: false,
@@ -165,7 +170,9 @@ impl Opened {
         let mut report = self.report();
         report.tables_left_out = source.tables_left_out()?;
         report.absorb(source.found.clone());
-        let places = artifacts::Places::find(source, self.folder.as_deref(), options, &mut report)?;
+        let files = self.files.as_ref();
+        let folder = self.folder.as_deref();
+        let places = artifacts::Places::find(source, folder, files, (store.path(), options), &mut report)?;
         let mut sink = sink::Sink::new(store, options.stop_after_batches);
 
         let origin = origin::Origin::find(source, options, &store.view()?)?;
@@ -179,6 +186,7 @@ impl Opened {
         runs::delete(source, &experiments, &foreign, &mut sink, &mut report)?;
         experiments::delete(&experiments, &origin, &mut sink, &mut report)?;
         runs::restore(source, &experiments, &foreign, &mut sink, &mut report)?;
+        places.finish()?;
         store.ensure_default_experiment()?;
         store.flush()?;
 

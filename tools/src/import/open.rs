@@ -1,6 +1,7 @@
 //! What an import can come from, and how it is recognised.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::report::without_login;
 use super::source::Source;
@@ -34,12 +35,14 @@ pub struct Opened {
     pub(super) name: String,
     /// The folder that it is, or lies in.
     pub(super) folder: Option<PathBuf>,
+    /// The artifacts of a server.
+    pub(super) files: Option<Arc<server::Files>>,
 }
 
 /// Makes a source of a path.
 type OfPath = fn(PathBuf) -> ImportSource;
 
-const WANTED: &str = "give sqlite:///PATH of mlflow.db, postgresql://... of such a database, http://... of an MLflow \
+const WANTED: &str = "give sqlite:///PATH of mlflow.db, postgresql://... of such a database, http(s)://... of an MLflow \
                       server, or a folder (mlruns, or one with TensorBoard's event files or .wandb files)";
 
 impl ImportSource {
@@ -151,29 +154,35 @@ impl ImportSource {
             Self::Sqlite(path) => Opened::sqlite(path),
             Self::FileStore(path) => {
                 let source = file_store::stage(path, progress)?;
-                Ok(Opened { source, name: path.display().to_string(), folder: Some(path.clone()) })
+                Ok(Opened { source, name: path.display().to_string(), folder: Some(path.clone()), files: None })
             }
             Self::TensorBoard(path) => {
                 let (source, artifacts) = tensorboard::stage(path, options, progress)?;
-                Ok(Opened { source, name: path.display().to_string(), folder: Some(artifacts) })
+                Ok(Opened { source, name: path.display().to_string(), folder: Some(artifacts), files: None })
             }
             Self::Wandb(path) => {
                 let source = wandb::stage(path, options, progress)?;
                 // The folders of runs lie in it.
                 let folder = if path.is_file() { path.parent() } else { Some(path.as_path()) };
-                Ok(Opened { source, name: path.display().to_string(), folder: folder.map(Path::to_path_buf) })
+                Ok(Opened {
+                    source,
+                    name: path.display().to_string(),
+                    folder: folder.map(Path::to_path_buf),
+                    files: None,
+                })
             }
             Self::Trackio(path) => {
                 let source = trackio::stage(path, progress)?;
-                Ok(Opened { source, name: path.display().to_string(), folder: None })
+                Ok(Opened { source, name: path.display().to_string(), folder: None, files: None })
             }
             Self::Server(url) => {
                 let source = server::stage(url, options, progress)?;
-                Ok(Opened { source, name: without_login(url), folder: None })
+                let files = Some(Arc::new(server::Files::new(url)?));
+                Ok(Opened { source, name: without_login(url), folder: None, files })
             }
             Self::Postgres(url) => {
                 let source = postgres::stage(url, options, progress)?;
-                Ok(Opened { source, name: without_login(url), folder: None })
+                Ok(Opened { source, name: without_login(url), folder: None, files: None })
             }
         }
     }
@@ -188,7 +197,7 @@ impl Opened {
             Some(parent) if parent != Path::new("") => parent.to_path_buf(),
             _ => PathBuf::from("."),
         };
-        Ok(Self { source: Source::open(path)?, name: path.display().to_string(), folder: Some(folder) })
+        Ok(Self { source: Source::open(path)?, name: path.display().to_string(), folder: Some(folder), files: None })
     }
 
     /// What it is, in a few words.

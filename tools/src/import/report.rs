@@ -77,7 +77,7 @@ pub struct Report {
     pub problems_more: u64,
     /// Values that the store keeps, by kind. The database's value was imported before.
     pub kept: BTreeMap<String, u64>,
-    /// Artifact places on other machines or in object stores: kept as they are.
+    /// Artifact places that were not read, such as those on other machines or in object stores: kept as they are.
     pub artifact_places_elsewhere: u64,
     /// Tables left out because Runlode does not track such things, with their rows.
     pub tables_left_out: BTreeMap<String, u64>,

@@ -12,7 +12,7 @@ use runlode::{
 use rusqlite::{Row, Rows, Statement};
 
 use super::Progress;
-use super::artifacts::Places;
+use super::artifacts::{Copied, Places};
 use super::base::{Lazy, run_moved_by_import, status_text};
 use super::decode::{self, integer, text, text_or_empty};
 use super::experiments::Experiments;
@@ -358,7 +358,12 @@ fn put_run(key: &Key, mut run: SourceRun, places: &Places, sink: &mut Sink<'_>, 
     }
     // Files first: an event must not name a file that does not exist.
     let home = format!("artifacts/{}/{id}/artifacts", run.experiment);
-    let copied = places.copy(&run.location, sink.store().path(), &home, report)?;
+    let place = state.as_ref().and_then(|state| state.artifact_location.as_deref());
+    // Imported without its files before: it goes on naming the server.
+    let copied = match place == Some(run.location.as_str()) && places.is_served(&run.location) {
+        true => Copied { location: None, files: Vec::new() },
+        false => places.copy(&run.location, sink.store().path(), &home, report)?,
+    };
     let imported = &mut report.imported;
     imported.runs += 1;
     imported.params += run.params.len() as u64;
@@ -366,7 +371,6 @@ fn put_run(key: &Key, mut run: SourceRun, places: &Places, sink: &mut Sink<'_>, 
     imported.dataset_inputs += run.datasets.len() as u64;
     imported.model_links += (run.model_inputs.len() + run.model_outputs.len()) as u64;
 
-    let place = state.as_ref().and_then(|state| state.artifact_location.as_deref());
     if let Some(place) = place.filter(|_| !copied.files.is_empty()) {
         report
             .note(format!("artifacts of run {id} lie in {home}, but it keeps its place {place}, which cannot change"));

@@ -239,6 +239,7 @@ fn fields(event: Event) -> Vec<(String, Field)> {
         ExperimentTagDeleted { experiment, key }
         ExperimentDeleted { experiment, at_ms }
         ExperimentRestored { experiment, at_ms }
+        ExperimentPurged { experiment, at_ms }
         RunCreated { run, experiment, name, user_id, status, start_time_ms, artifact_location, tags }
         RunUpdated { run, status, end_time_ms, name }
         RunDeleted { run, at_ms }

@@ -133,6 +133,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         (experiment(), tag_key()).prop_map(|(experiment, key)| ExperimentTagDeleted { experiment, key }.into()),
         (experiment(), ms()).prop_map(|(experiment, at_ms)| ExperimentDeleted { experiment, at_ms }.into()),
         (experiment(), ms()).prop_map(|(experiment, at_ms)| ExperimentRestored { experiment, at_ms }.into()),
+        (experiment(), ms()).prop_map(|(experiment, at_ms)| ExperimentPurged { experiment, at_ms }.into()),
     ];
     let runs = prop_oneof![
         (run(), experiment(), text(), text(), status(), ms(), option::of(text()), pairs()).prop_map(

@@ -9,18 +9,16 @@ pub mod register;
 pub mod serve;
 pub(crate) mod source;
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
 use super::lists;
 use crate::Answer;
 use crate::error::{Error, Result};
-use crate::find::store_path;
 use crate::list::Form;
 use crate::moment::Moment;
 use crate::open::{Cache, Source};
 use crate::output::Output;
+use crate::v1::{Where, place};
 
 /// Arguments of `models`.
 #[derive(Debug, Args)]
@@ -29,9 +27,9 @@ use crate::output::Output;
 pub struct Models {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Folder of a store whose registered models are listed
-    #[arg(value_parser = store_path)]
-    store: Option<PathBuf>,
+    /// Folder of a store whose registered models are listed, or http(s)://HOST:PORT of a Runlode server
+    #[arg(value_parser = place)]
+    store: Option<Where>,
     #[command(flatten)]
     cache: Cache,
     /// Show deleted ones too

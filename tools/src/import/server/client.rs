@@ -1,137 +1,142 @@
-//! Requests to an MLflow server.
-//!
-//! Its answers are not trusted: they are bounded in size and time, and redirects are not followed, as the login is for
-//! this server only. A refusal that passes (429, 5xx, a broken connection) is tried again, later each time.
+//! Requests to an MLflow server. A refusal that passes (429, 5xx, a broken connection) is tried again, later each time.
 
+use std::io::Read;
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use ureq::Agent;
-use ureq::http::{Response, StatusCode};
+use ureq::http::StatusCode;
 
 use crate::error::{Error, Result};
-use crate::remote::login;
+use crate::http::{Http, query};
 
 /// Longest answer.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Slowest download that is waited for.
+const DOWNLOAD_BYTES_S_MIN: u64 = 256 << 10;
 /// How often a request is made in all.
 const ATTEMPTS: u32 = 6;
 /// The first wait; each further one is twice as long.
 const WAIT_MS: u64 = 250;
-/// Longest wait that a server may ask for.
-const RETRY_AFTER_S_MAX: u64 = 120;
-/// Characters of a refusal that are shown.
-const REASON_CHARS_MAX: usize = 300;
 
 /// A server.
 pub(super) struct Client {
-    agent: Agent,
-    base: String,
-    authorization: Option<String>,
+    http: Http,
+}
+
+/// Why a request has no answer that can be used.
+pub(super) enum Refusal {
+    /// The server does not have it.
+    Absent,
+    /// The server refuses it.
+    No(Error),
+    /// What answers is broken, or does not answer.
+    Broken(Error),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Absent => Self::Source("the server answered 404 Not Found".to_owned()),
+            Refusal::No(error) | Refusal::Broken(error) => error,
+        }
+    }
 }
 
 impl Client {
     pub(super) fn new(url: &str) -> Result<Self> {
-        if url.starts_with("https://") {
-            return Err(Error::usage("https is not built in: use a tunnel or a local proxy, and give http://"));
-        }
-        let config = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .build();
-        let base = format!("{}/api/2.0/mlflow", url.trim_end_matches('/'));
-        Ok(Self { agent: Agent::new_with_config(config), base, authorization: login()? })
+        Ok(Self { http: Http::new(url)? })
     }
 
-    /// Asks with parameters in the address.
-    pub(super) fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {
-        let url = format!("{}/{path}", self.base);
-        self.ask(&url, || {
-            let mut request = self.agent.get(&url);
-            for (key, value) in query {
-                request = request.query(key, value);
-            }
-            if let Some(authorization) = &self.authorization {
-                request = request.header("Authorization", authorization);
-            }
-            request.call()
-        })
+    /// The host and port of its address.
+    pub(super) fn host(&self) -> &str {
+        let base = self.http.base();
+        let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
+        let host = rest.split('/').next().unwrap_or_default();
+        host.rsplit_once('@').map_or(host, |(_, host)| host)
     }
 
-    /// Asks with a JSON body.
+    /// Asks MLflow's API with parameters in the address.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str, parameters: &[(&str, &str)]) -> Result<T> {
+        Ok(self.get_of(&format!("mlflow/{path}"), parameters)?)
+    }
+
+    /// Asks any API of the server with parameters in the address.
+    pub(super) fn get_of<T: DeserializeOwned>(&self, path: &str, parameters: &[(&str, &str)]) -> Result<T, Refusal> {
+        self.json(&format!("{}/api/2.0/{path}{}", self.http.base(), query(parameters)), None)
+    }
+
+    /// Asks MLflow's API with a JSON body.
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T> {
-        let url = format!("{}/{path}", self.base);
-        let body = body.to_string();
-        self.ask(&url, || {
-            let mut request = self.agent.post(&url).header("Content-Type", "application/json");
-            if let Some(authorization) = &self.authorization {
-                request = request.header("Authorization", authorization);
-            }
-            request.send(&body)
-        })
+        let url = format!("{}/api/2.0/mlflow/{path}", self.http.base());
+        Ok(self.json(&url, Some(&body.to_string()))?)
     }
 
-    fn ask<T: DeserializeOwned>(
+    /// Gets a file of about `bytes` bytes; `take` is called with it, again after each failure on the way.
+    pub(super) fn download<T>(
+        &self,
+        path: &str,
+        bytes: u64,
+        bytes_max: u64,
+        mut take: impl FnMut(&mut dyn Read) -> std::io::Result<T>,
+    ) -> Result<T, Refusal> {
+        let url = format!("{}/api/2.0/{path}", self.http.base());
+        let patience = PATIENCE + Duration::from_secs(bytes / DOWNLOAD_BYTES_S_MIN);
+        self.ask(&url, None, patience, bytes_max, |body| take(body).map_err(|error| error.to_string()))
+    }
+
+    fn json<T: DeserializeOwned>(&self, url: &str, body: Option<&str>) -> Result<T, Refusal> {
+        let text = self.ask(url, body, PATIENCE, ANSWER_BYTES_MAX, |body| {
+            let mut text = String::new();
+            body.take(ANSWER_BYTES_MAX).read_to_string(&mut text).map_err(|error| error.to_string())?;
+            Ok(text)
+        })?;
+        serde_json::from_str(&text)
+            .map_err(|error| Refusal::Broken(Error::Source(format!("{url} gave no answer of MLflow: {error}"))))
+    }
+
+    fn ask<T>(
         &self,
         url: &str,
-        request: impl Fn() -> Result<Response<ureq::Body>, ureq::Error>,
-    ) -> Result<T> {
+        body: Option<&str>,
+        patience: Duration,
+        bytes_max: u64,
+        mut take: impl FnMut(&mut dyn Read) -> Result<T, String>,
+    ) -> Result<T, Refusal> {
+        let method = if body.is_some() { "POST" } else { "GET" };
         let mut wait = Duration::from_millis(WAIT_MS);
         let mut attempt = 1;
         loop {
-            let (why, asked) = match once(request()) {
-                Ok((status, _, text)) if status.is_success() => {
-                    return serde_json::from_str(&text)
-                        .map_err(|error| Error::Source(format!("{url} gave no answer of MLflow: {error}")));
-                }
-                Ok((status, after, text)) => {
-                    let why = reason(status, &text);
+            let (why, asked) = match self.http.send(method, url, body, patience, bytes_max) {
+                Ok(mut answer) if answer.status.is_success() => match take(&mut answer.body) {
+                    Ok(taken) => return Ok(taken),
+                    Err(why) => (why, None),
+                },
+                Ok(answer) => {
+                    let (status, after) = (answer.status, answer.after);
+                    let why = answer.reason();
+                    if status == StatusCode::NOT_FOUND && body.is_none() {
+                        return Err(Refusal::Absent);
+                    }
                     if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
-                        return Err(Error::Source(format!("{url}: {why}")));
+                        return Err(Refusal::No(Error::Source(format!("{url}: {why}"))));
                     }
                     (why, after)
                 }
-                Err(error) => (error.to_string(), None),
+                Err(why) => (why, None),
             };
             if attempt == ATTEMPTS {
-                return Err(Error::Source(format!(
+                return Err(Refusal::Broken(Error::Source(format!(
                     "{url}: {why}, {ATTEMPTS} times; run the import again once the server answers"
-                )));
+                ))));
             }
             sleep(asked.unwrap_or(wait));
             wait *= 2;
             attempt += 1;
         }
-    }
-}
-
-/// Status, the wait that is asked for, and text of an answer.
-fn once(
-    answer: Result<Response<ureq::Body>, ureq::Error>,
-) -> Result<(StatusCode, Option<Duration>, String), ureq::Error> {
-    let mut answer = answer?;
-    let after = answer.headers().get("Retry-After").and_then(|after| after.to_str().ok()?.trim().parse().ok());
-    let after = after.map(|seconds: u64| Duration::from_secs(seconds.min(RETRY_AFTER_S_MAX)));
-    let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string()?;
-    Ok((answer.status(), after, text))
-}
-
-/// What a refusal says.
-fn reason(status: StatusCode, text: &str) -> String {
-    let message = serde_json::from_str::<Value>(text).ok();
-    let message = message.as_ref().and_then(|message| message.get("message")?.as_str()).unwrap_or(text);
-    let short: String = message.trim().chars().take(REASON_CHARS_MAX).collect();
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
-            "{status}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN ({short})"
-        ),
-        _ => format!("{status} {short}"),
     }
 }
 
@@ -179,6 +184,5 @@ mod tests {
         let error = Client::new(&url).unwrap().get::<Value>("x", &[]).unwrap_err().to_string();
         assert!(error.contains("MLFLOW_TRACKING_USERNAME"), "{error}");
         assert_eq!(asked.join().unwrap().len(), 1);
-        assert!(Client::new("https://tracking").is_err());
     }
 }

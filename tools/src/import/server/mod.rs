@@ -8,11 +8,12 @@
 //! - One request at a time unless the user allows more. The server stays usable meanwhile.
 //! - A run is a part of the stage: a kept one (`--cache`) fetches only runs that are new, or differ in anything that the
 //!   list of runs says, the latest values of their metrics among it.
-//! - What the API does not show is not imported: deleted logged models and versions, deletion times. Files of artifacts
-//!   are not fetched; their places stay as they are, or are found by `--artifacts`.
+//! - What the API does not show is not imported: deleted logged models and versions, deletion times. Artifacts are fetched
+//!   by `super::fetched` where the server hands them out; other places stay as they are, or are found by `--artifacts`.
 
 mod client;
 mod entities;
+mod files;
 mod histories;
 
 use rusqlite::types::Null;
@@ -22,6 +23,7 @@ use self::client::Client;
 use self::entities::{
     Experiment, Experiments, LoggedModel, LoggedModels, ModelVersions, RegisteredModel, RegisteredModels, Run, Runs,
 };
+pub(super) use self::files::{Download, Entry, Files, Listing};
 use self::histories::Job;
 use super::key::Key;
 use super::report::{Report, without_login};

@@ -14,6 +14,7 @@
 //! | `GET lineage?name=` | where the versions of a model come from, as nodes and edges |
 //! | `GET logged-models?experiment_id=`, `GET logged-model?model_id=` | logged models |
 //! | `GET files?run_id=&path=`, `GET model?run_id=&path=` | a folder of files; what an `MLmodel` says (also `model_id=`, `name=&version=`) |
+//! | `POST promote`, `POST rollback`, `GET audit`, `GET audit/events` | changes decided in the store; the audit ([`careful`]) |
 //! | `GET find?text=` | the entity that a text names |
 //! | `GET moment` | the position of a moment |
 //! | `GET events?from=` | the stream |
@@ -25,6 +26,7 @@
 
 mod about;
 mod at;
+mod careful;
 mod columns;
 mod curves;
 mod events;
@@ -65,6 +67,10 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::get("/api/runlode/v1/branch", Work::Read, curves::of_branch).api(Api::Root),
         Route::get("/api/runlode/v1/models", Work::Read, registry::models).api(Api::Root),
         Route::get("/api/runlode/v1/lineage", Work::Read, lineage::of_model).api(Api::Root),
+        Route::post("/api/runlode/v1/promote", Work::Slow, careful::promote).api(Api::Root),
+        Route::post("/api/runlode/v1/rollback", Work::Slow, careful::rollback).api(Api::Root),
+        Route::get("/api/runlode/v1/audit", Work::Read, careful::audit).api(Api::Root),
+        Route::get("/api/runlode/v1/audit/events", Work::Read, careful::events).api(Api::Root),
         Route::streaming(Method::GET, "/api/runlode/v1/events", |door, request| {
             Box::pin(events::stream(door, request))
         }),
