@@ -28,6 +28,11 @@ use super::file::{properties, zstd};
 use super::group::Group;
 use super::repeats::{self, Ready, Stretch, joined};
 
+/// Rows of a page. Each of the eight streams of a page of values is then one block of zstd (128 KiB), which has one code: in
+/// a block that holds a part of a random stream beside one of few values, both take more room, up to half a byte a value.
+const PAGE_ROWS: usize = 128 << 10;
+/// Rows that are handed on at once.
+const BATCH_ROWS: usize = PAGE_ROWS / 4;
 /// Level of zstd for points.
 const POINTS_LEVEL: i32 = 1;
 /// Most bytes of a dictionary that is written as it is.
@@ -66,7 +71,10 @@ impl Layout {
             .set_compression(zstd(POINTS_LEVEL)?)
             // Groups are what readers skip; there is nothing to say of their pages.
             .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_offset_index_disabled(true);
+            .set_offset_index_disabled(true)
+            .set_write_batch_size(BATCH_ROWS)
+            .set_data_page_row_count_limit(PAGE_ROWS)
+            .set_data_page_size_limit(2 * 8 * PAGE_ROWS);
         for name in ["step", "timestamp_ms", "position"] {
             let column = ColumnPath::from(name);
             properties = properties
