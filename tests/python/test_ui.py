@@ -11,7 +11,7 @@ import shutil
 import struct
 import subprocess
 import time
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from conftest import ROOT, Api, command
@@ -58,7 +58,10 @@ def npm():
 
 @pytest.fixture(scope="module")
 def served(make_server):
-    return Api(make_server().uri)
+    server = make_server()
+    api = Api(server.uri)
+    api.store = server.store
+    return api
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +84,9 @@ def known(served):
         served.batch(runs[1], [(key, 0.5, NOW, 0), (key, 0.25, NOW, 1)])
     for at, tag in enumerate(HOSTILE_TAGS):
         served.post("runs/set-tag", run_id=runs[1], key=f"tag{at}", value=tag)
+    served.post("runs/log-inputs", run_id=runs[0], datasets=[{"tags": [{"key": "mlflow.data.context", "value": "training"}], "dataset": {"name": "wine", "digest": "abc", "source_type": "code", "source": "{}"}}])
     base = f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/{runs[0]}/artifacts"
-    files = {"table.csv": b'a,b\n1,"x, y"\n', "note.md": b"# Title\n\ntext", "page.html": b"<script>document.title='ran'; fetch('/api/runlode/v1/about').then(() => document.title='escaped').catch(() => 0)</script><p>shown</p>", "deep/text.json": b'{"a": [1]}', "evil.svg": SVG, "beep.wav": WAV, "empty.txt": b"", **{f"shots/step_{step}.svg": SVG for step in (1, 2, 10)}}
+    files = {"table.csv": b'a,b\n1,"x, y"\n', "note.md": b"# Title\n\ntext", "page.html": b"<script>document.title='ran'; fetch('/api/runlode/v1/about').then(() => document.title='escaped').catch(() => 0)</script><p>shown</p>", "deep/text.json": b'{"a": [1]}', "evil.svg": SVG, "beep.wav": WAV, "empty.txt": b"", **{f"shots/step_{step}.svg": SVG for step in (1, 2, 10)}, **{f"images/s+step+{step}+timestamp+{NOW + step}+{step:032x}.svg": SVG for step in (3, 20)}}
     for name, data in files.items():
         assert served.raw("PUT", f"{base}/{name}", data=data).status_code == 200
     logged = served.model(experiment, name="forest", source_run_id=runs[0], params=[{"key": "depth", "value": "7"}])["info"]["model_id"]
@@ -246,6 +250,21 @@ def test_the_registry_as_it_was(served, known):
     assert v1(served, "models", as_of=1)["models"] == []
 
 
+def test_the_lineage_of_a_model_now_and_then(served, known):
+    found = v1(served, "lineage", name="fraud")
+    kinds = {node["id"]: node["kind"] for node in found["nodes"]}
+    assert found["versions"] == 2 and kinds["version:1"] == "version" and kinds[f"run:{known['r']}"] == "run"
+    edges = [tuple(edge) for edge in found["edges"]]
+    assert (f"run:{known['r']}", "version:1") in edges and ("version:2", "alias:champion") in edges
+    assert (f"run:{known['s']}", f"model:{known['m']}") in edges and (f"model:{known['m']}", "version:2") in edges
+    assert ("data:wine:abc", f"run:{known['r']}") in edges, edges
+    then = [tuple(edge) for edge in v1(served, "lineage", name="fraud", as_of=known["before"])["edges"]]
+    assert ("version:1", "alias:champion") in then and ("version:2", "alias:champion") not in then
+    assert v1(served, "lineage", name="fraud", as_of=1)["nodes"] == []
+    assert served.raw("GET", "/api/runlode/v1/lineage").status_code == 400
+    assert len(v1(served, "lineage", name="fraud", limit=1)["nodes"]) == 4
+
+
 def events(served, count, last=None, **fields):
     """The next events of the stream: (name, id, data)."""
     headers = {"last-event-id": str(last)} if last else {}
@@ -382,7 +401,9 @@ PAGES = {
     "/run/{t}": "بحث",
     "/compare?runs={r},{s}": "lr",
     "/compare?runs={r},{s},{t}&tab=parallel": "3 runs",
+    "/compare?runs={r},{s},{t}&tab=parallel&brush=params.lr%1f0.1%1f0.2": "2 of 3 runs",
     "/compare?runs={r},{s},{t}&tab=scatter": "3 runs",
+    "/runs?e={e}&chart=loss": "Greatest",
     "/compare?runs={r},{s},{t}&tab=correlation": "Spearman",
     "/logged": "forest",
     "/logged/{m}": "width",
@@ -391,7 +412,7 @@ PAGES = {
     "/models": "fraud",
     "/model/fraud?version=2": "city",
     "/model/fraud": "v2",
-    "/model/fraud?tab=lineage": "@champion",
+    "/model/fraud?tab=lineage": "wine (training)",
     "/model/fraud?tab=diff": "lr",
     "/model/fraud?tab=history": "champion",
     "/model/fraud?at={before}": "As it was",
@@ -493,6 +514,59 @@ def test_points_come_by_themselves_and_zoom_stays(visit, served, known):
     until(page, "[...document.querySelectorAll('.grid-cell')].some(cell => cell.textContent === '0.875')")
 
 
+def test_what_comes_live_leaves_a_search_and_the_focus_alone(visit, served, known):
+    run = served.run(known["e"], run_name="searched")
+    served.batch(run, [("loss", 1.0, NOW, 0)], {f"p{i}": str(i) for i in range(20)})
+    try:
+        page = visit(f"/run/{run}")
+        page.fill("input[aria-label='Search params']", "p1")
+        page.wait_for_selector(".live-dot.live")
+        served.batch(run, [("loss", 0.125, NOW + 1, 1)])
+        page.wait_for_selector(".metric-value:has-text('0.125')")
+        found = "[document.activeElement.getAttribute('aria-label'), document.activeElement.value, document.querySelectorAll('[aria-label=Params] tr').length]"
+        assert page.evaluate(found) == ["Search params", "p1", 11]
+    finally:
+        served.post("runs/delete", run_id=run)
+
+
+def test_a_large_chart_has_the_values_of_all_runs_and_exports(visit):
+    page = visit("/runs?e={e}&sel={r},{s}&keys=loss")
+    page.click("button[aria-label='Enlarge loss']")
+    page.wait_for_selector("dialog .legend tr:has-text('trial 1')")
+    assert page.locator("dialog .legend tbody tr").count() == 2 and "chart=loss" in page.url
+    page.click("dialog button[aria-label='Export']")
+    with page.expect_download() as download:
+        page.click("dialog .menu-item:has-text('SVG')")
+    assert download.value.path().read_bytes().startswith(b"<svg")
+    page.go_back()
+    page.wait_for_selector("dialog", state="detached")
+
+
+def test_all_runs_are_selected_at_once(visit):
+    page = visit("/runs?e={e}")
+    page.wait_for_selector(".grid-row .run-name")
+    page.click(".grid-head .mark")
+    page.wait_for_selector(".plain-chip:has-text('selected')")
+    page.click(".grid-head .mark")
+    page.wait_for_selector(".plain-chip", state="detached")
+
+
+def test_branches_of_a_rewound_run_are_drawn_faint(visit, served, known):
+    run = served.run(known["e"], run_name="rewound")
+    served.batch(run, [("loss", 1.0 + step, NOW + step, step) for step in range(10)])
+    done = subprocess.run([*command(), "rewind", str(served.store), run, "--to-step", "4"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    served.batch(run, [("loss", 0.5, NOW + 20, 5)])
+    try:
+        page = visit(f"/run/{run}")
+        page.click("text=Draw them in the charts")
+        until(page, "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('2 curves')")
+        page.uncheck(".branches input")
+        until(page, "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('1 curve,')")
+    finally:
+        served.post("runs/delete", run_id=run)
+
+
 def test_the_champion_moves_with_the_moment(visit, known):
     page = visit("/model/fraud")
     page.wait_for_selector(".alias.big:has-text('v2')")
@@ -579,6 +653,11 @@ def test_files_are_shown_by_what_they_are(visit):
     page.locator(".artifact-image input").focus()
     page.keyboard.press("End")
     until(page, "document.querySelector('.artifact-image img').alt === 'step_10.svg' && document.querySelector('.artifact-image img').naturalWidth === 40")
+    page = visit(f"/run/{{r}}?tab=artifacts&file=images/{quote(f's+step+3+timestamp+{NOW + 3}+{3:032x}.svg')}")
+    page.wait_for_selector(".artifact-image input[type=range]")
+    page.locator(".artifact-image input").focus()
+    page.keyboard.press("End")
+    until(page, "document.querySelector('.artifact-image .mono').textContent === '20'")
     for file, shown in {"beep.wav": "audio", "note.md": ".markdown h3", "deep/text.json": ".artifact-text", "table.csv": "td", "empty.txt": ".artifact-text"}.items():
         page = visit(f"/run/{{r}}?tab=artifacts&file={file}")
         page.wait_for_selector(f".artifact-body {shown}", state="attached")

@@ -27,7 +27,7 @@ function textOf(node) {
     case "alias":
       return `@${node.name}`;
     default:
-      return `${node.model_id.slice(0, 14)}…`;
+      return node.name || `${node.model_id.slice(0, 14)}…`;
   }
 }
 
@@ -42,7 +42,7 @@ function tipOf(node) {
     case "alias":
       return `Alias ${node.name}`;
     default:
-      return `${node.kind === "read" ? "Model that was read: " : "Logged model "}${node.model_id}`;
+      return `${node.kind === "read" ? "Model that was read: " : "Logged model "}${node.name ? `${node.name}, ` : ""}${node.model_id}`;
   }
 }
 

@@ -205,7 +205,6 @@ function drawLine(pen, places, trace, thin) {
   pen.lineWidth = trace.run.strong ? 2.5 : thin ? 1 : 1.5;
   path(pen, places, trace, trace.line, first, end);
   pen.stroke();
-  pen.globalAlpha = 1;
   const room = (places.x.to - places.x.from) / Math.max(1, end - first);
   if (room >= POINTS_PX || end - first <= 2) {
     pen.fillStyle = trace.run.color;
@@ -218,6 +217,7 @@ function drawLine(pen, places, trace, thin) {
       }
     }
   }
+  pen.globalAlpha = 1;
 }
 
 function drawOdd(pen, { x }, trace, height) {

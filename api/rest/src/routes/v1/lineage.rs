@@ -79,7 +79,8 @@ impl Graph {
         }
     }
 
-    fn version(&mut self, version: &ModelVersion) {
+    /// A version, with the logged model that it was made of and its name.
+    fn version(&mut self, version: &ModelVersion, model_name: Option<&str>) {
         let node = format!("version:{}", version.version);
         let stage: &str = version.current_stage.into();
         self.node(&node, || json!({ "kind": "version", "version": version.version, "stage": stage }));
@@ -87,7 +88,7 @@ impl Graph {
         match (&version.model_id, &run) {
             (Some(model), run) => {
                 let made = format!("model:{model}");
-                self.node(&made, || json!({ "kind": "model", "model_id": model }));
+                self.node(&made, || json!({ "kind": "model", "model_id": model, "name": model_name }));
                 if let Some(run) = run {
                     self.edge(run, &made);
                 }
@@ -116,6 +117,21 @@ fn run_at(door: &Door, id: &str, at: Option<AsOf>) -> ApiResult<Option<Run>> {
     }
 }
 
+/// The name of a logged model at a moment; `None` if it is not known.
+fn model_name_at(door: &Door, id: &str, at: Option<AsOf>) -> ApiResult<Option<String>> {
+    let found = match at {
+        None => door.mlflow.logged_model(id, true).map(|model| Some(model.name)),
+        Some(at) => {
+            let past = door.mlflow.logged_model_as_of(id, at);
+            past.map(|past| past.models.into_iter().next().map(|model| model.name))
+        }
+    };
+    match found {
+        Err(error) if error.code == ErrorCode::ResourceDoesNotExist => Ok(None),
+        other => other,
+    }
+}
+
 pub(super) fn of_model(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let name = fields.required("name")?;
@@ -133,7 +149,11 @@ pub(super) fn of_model(door: &Door, request: &Request) -> ApiResult<Answer> {
         {
             graph.run(run, run_at(door, run, at)?.as_ref());
         }
-        graph.version(version);
+        let model = match &version.model_id {
+            Some(model) => model_name_at(door, model, at)?,
+            None => None,
+        };
+        graph.version(version, model.as_deref());
     }
     door.answer(&json!({
         "position": found.position,
