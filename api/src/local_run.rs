@@ -11,7 +11,7 @@ use runlode_engine::{Durability, KeyId, Lsn, MetricContext, ModelId, Result, Rew
 use crate::key;
 use crate::lease::Process;
 use crate::run::RunChange;
-use crate::run::points::RunPoint;
+use crate::run::points::{Equal, RunPoint};
 use crate::{Ended, ExperimentId, LocalStore, RunSpec, TAG_RUN_NAME};
 
 /// A run that is logged to. Cloning is cheap; clones may log from many threads.
@@ -261,7 +261,8 @@ impl LocalRun {
     pub fn log_metric_of(&self, key: &str, point: Point, context: MetricContext) -> Result<Lsn> {
         check_metric_key(key)?;
         let point = RunPoint { key, point, context: (!context.is_empty()).then_some(context) };
-        match self.store.log_run_batch(self.id, &[point], Vec::new(), Vec::new(), Durability::Buffered) {
+        match self.store.log_run_batch(self.id, &[point], Equal::Another, Vec::new(), Vec::new(), Durability::Buffered)
+        {
             Ok(Some(lsn)) => Ok(lsn),
             Ok(None) => Ok(self.store.positions().published),
             Err(refused) => Err(refused.into_error(self.id)),

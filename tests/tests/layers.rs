@@ -154,7 +154,7 @@ const MODELS: Crate = Crate {
 const PYTHON: Crate = Crate {
     src: "../api/python/src",
     levels: &[
-        &["optional.rs", "plain.rs"],
+        &["exit.rs", "optional.rs", "plain.rs", "similar.rs"],
         &["arrow.rs", "entities.rs", "errors.rs"],
         &["arguments.rs", "open.rs"],
         &["registry.rs", "tracking.rs"],

@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, overload
 
@@ -274,7 +275,7 @@ class Run:
         self,
         metrics: Mapping[str, _Number],
         step: int | None = None,
-        timestamp_ms: int | None = None,
+        timestamp_ms: int | datetime | None = None,
         *,
         strict: bool | None = None,
     ) -> bool: ...
@@ -283,7 +284,7 @@ class Run:
         key: str,
         values: _Column,
         steps: _Column | int | None = None,
-        timestamps_ms: _Column | int | None = None,
+        timestamps_ms: _Column | int | datetime | None = None,
         *,
         strict: bool | None = None,
     ) -> bool: ...
@@ -291,7 +292,7 @@ class Run:
         self,
         columns: Mapping[str, _Column],
         steps: _Column | int | None = None,
-        timestamps_ms: _Column | int | None = None,
+        timestamps_ms: _Column | int | datetime | None = None,
         *,
         strict: bool | None = None,
     ) -> bool: ...

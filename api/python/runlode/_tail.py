@@ -92,6 +92,12 @@ class Tail:
             if not self._events:
                 self._events.extend(self._reader.read(_BATCHES, wait_ms))
 
+    def __reduce__(self):
+        raise TypeError(
+            f"a Tail is of one process: send its position ({self.position}) and use "
+            "runlode.open(path).tail(from_position=position) there"
+        )
+
     def __repr__(self):
         return f"<runlode.Tail at position {self.position}>"
 

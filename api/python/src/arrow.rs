@@ -18,7 +18,11 @@ use pyo3::exceptions::{PyIndexError, PyKeyError, PyRuntimeError, PyTypeError, Py
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PySlice, PyString, PyTuple};
 
+use crate::similar::similar;
 use crate::{optional, plain};
+
+/// Columns that a refusal lists.
+const COLUMNS_SHOWN: usize = 40;
 
 /// Columns of equal length. Immutable.
 #[pyclass(frozen, module = "runlode", name = "Table")]
@@ -124,7 +128,7 @@ impl Table {
 
     /// A column as a list; values as in `to_dicts`. Raises KeyError if there is no such column.
     fn column<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyList>> {
-        plain::values(py, self.named(name)?, 0, self.batch.num_rows())
+        plain::values(py, self.named(py, name)?, 0, self.batch.num_rows())
     }
 
     /// `table["value"]` is a column as a NumPy array, as in `to_numpy`; `table[0]` and `table[-1]` are rows, as in
@@ -133,7 +137,7 @@ impl Table {
         if let Ok(name) = index.cast::<PyString>() {
             let name = name.to_str()?;
             let instead = format!("`table.column({name:?})` for a list");
-            let column = self.named(name)?;
+            let column = self.named(py, name)?;
             optional::needed(py, "numpy", &format!("table[{name:?}]"), &instead)?;
             return numpy_of(py, column);
         }
@@ -210,11 +214,19 @@ impl Table {
 }
 
 impl Table {
-    fn named(&self, name: &str) -> PyResult<&ArrayRef> {
+    fn named(&self, py: Python<'_>, name: &str) -> PyResult<&ArrayRef> {
         self.batch.column_by_name(name).ok_or_else(|| {
             let schema = self.batch.schema();
-            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            PyKeyError::new_err(format!("no column '{name}'; the columns are {}", names.join(", ")))
+            let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+            match similar(py, name, &names) {
+                Ok(similar) if similar.is_empty() => {
+                    let dots = if names.len() > COLUMNS_SHOWN { ", ..." } else { "" };
+                    let shown = names.iter().take(COLUMNS_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+                    PyKeyError::new_err(format!("no column '{name}'; the columns are {shown}{dots}"))
+                }
+                Ok(similar) => PyKeyError::new_err(format!("no column '{name}'{similar}")),
+                Err(error) => error,
+            }
         })
     }
 

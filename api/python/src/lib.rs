@@ -18,11 +18,13 @@ mod arguments;
 mod arrow;
 mod entities;
 mod errors;
+mod exit;
 mod native;
 mod open;
 mod optional;
 mod plain;
 mod registry;
+mod similar;
 mod tracking;
 
 use pyo3::prelude::*;
@@ -33,5 +35,6 @@ fn _runlode(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tracking::Tracking>()?;
     module.add_class::<registry::Registry>()?;
     native::register(module)?;
+    exit::register(module)?;
     Ok(())
 }

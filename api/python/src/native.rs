@@ -171,20 +171,25 @@ fn pairs(mapping: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, String)>> 
     Ok(out)
 }
 
-/// A mapping as a dict, itself if it is one.
+/// A mapping, or a frame of columns, as a dict; itself if it is one.
 fn as_dict<'py>(mapping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     if let Ok(dict) = mapping.cast::<PyDict>() {
         return Ok(dict.clone());
     }
-    match mapping.cast::<pyo3::types::PyMapping>() {
-        Ok(mapping) => {
-            let dict = PyDict::new(mapping.py());
-            dict.update(mapping)?;
-            Ok(dict)
-        }
-        Err(_) => {
-            let kind = mapping.get_type().name()?;
-            Err(pyo3::exceptions::PyTypeError::new_err(format!("a dict was expected, not {kind}")))
+    if mapping.hasattr("keys")? && mapping.hasattr("__getitem__")? {
+        // Mappings, frames and rows of pandas: as `dict(..)` takes them.
+        let dict = PyDict::new(mapping.py());
+        dict.call_method1("update", (mapping,))?;
+        return Ok(dict);
+    }
+    // Frames of polars, tables of Arrow.
+    for method in ["to_dict", "to_pydict"] {
+        if let Ok(method) = mapping.getattr(method)
+            && let Ok(dict) = method.call0()?.cast_into::<PyDict>()
+        {
+            return Ok(dict);
         }
     }
+    let kind = mapping.get_type().name()?;
+    Err(pyo3::exceptions::PyTypeError::new_err(format!("a dict was expected, not {kind}")))
 }

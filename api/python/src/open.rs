@@ -11,6 +11,7 @@ use runlode::{Durability, Store};
 use runlode::mlflow::ApiError;
 
 use crate::errors::Raise;
+use crate::exit::detached;
 
 /// A handle, and whether metric points go to the disk before a call returns.
 #[derive(Debug)]
@@ -44,6 +45,6 @@ pub(crate) fn open(
     if let Some(root) = artifacts {
         options = options.artifact_root(root);
     }
-    let shared = py.detach(|| options.open()).map_err(ApiError::from).or_raise(py)?.mlflow();
+    let shared = detached(py, || options.open()).map_err(ApiError::from).or_raise(py)?.mlflow();
     Ok(Opened { shared, sync: metric_durability == Some(Durability::Sync) })
 }

@@ -11,6 +11,7 @@ use runlode::shared::MlflowCalls;
 use crate::arguments::{self, Text, Token, Version, texts};
 use crate::entities::Maker;
 use crate::errors::{Raise, raised};
+use crate::exit::detached;
 use crate::open::{Opened, open};
 
 /// Registered models of a page when a call does not say.
@@ -28,7 +29,7 @@ impl Registry {
     /// A call without the GIL.
     fn free<T: Send>(&self, py: Python<'_>, call: impl FnOnce(&MlflowCalls) -> ApiResult<T> + Send) -> PyResult<T> {
         let shared = &self.opened.shared;
-        py.detach(|| call(shared)).or_raise(py)
+        detached(py, || call(shared)).or_raise(py)
     }
 
     #[expect(clippy::too_many_arguments, reason = "those of create_model_version")]

@@ -19,6 +19,7 @@ use rustc_hash::FxHashSet;
 use crate::arguments::{self, ExperimentId, MetricParts, Text, Token, tag, tags, texts};
 use crate::entities::{Answer, Classes, Maker, Pause};
 use crate::errors::{Raise, raised};
+use crate::exit::detached;
 use crate::open::{Opened, open};
 
 /// Runs of a page when a call does not say.
@@ -48,7 +49,7 @@ impl Tracking {
     /// A call without the GIL.
     fn free<T: Send>(&self, py: Python<'_>, call: impl FnOnce(&MlflowCalls) -> ApiResult<T> + Send) -> PyResult<T> {
         let shared = self.shared();
-        py.detach(|| call(shared)).or_raise(py)
+        detached(py, || call(shared)).or_raise(py)
     }
 
     fn credits(&self) -> std::sync::MutexGuard<'_, FxHashSet<(ThreadId, String)>> {
@@ -116,7 +117,7 @@ impl Tracking {
         let tags = made;
         let artifact_location = artifact_location.filter(|place| !place.is_empty());
         let was_free = self.use_credit(name) && artifact_location.is_none() && tags.is_empty();
-        let made = py.detach(|| self.shared().create_experiment(name, artifact_location, &tags));
+        let made = detached(py, || self.shared().create_experiment(name, artifact_location, &tags));
         match made {
             Err(error) if was_free && error.code == ErrorCode::ResourceAlreadyExists => {
                 let found = self.free(py, |s| s.experiment_by_name(name))?;

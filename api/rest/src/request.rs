@@ -495,6 +495,24 @@ impl<'a> Fields<'a> {
         self.objects(name)?.into_iter().map(pair).collect()
     }
 
+    /// As [`Fields::pairs`]; keys may be empty or absent. MLflow checks the tags of what is created as names only.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`.
+    pub(crate) fn pairs_of_new(&self, name: &str) -> ApiResult<Vec<(String, String)>> {
+        let text = |fields: &Self, name: &str| Ok::<_, ApiError>(fields.text(name)?.unwrap_or_default().to_owned());
+        self.objects(name)?.iter().map(|fields| Ok((text(fields, "key")?, text(fields, "value")?))).collect()
+    }
+
+    /// The error for a field whose value is refused, quoted as it was sent.
+    pub(crate) fn refused(&self, name: &str) -> ApiError {
+        match self.value(name) {
+            Ok(Some(item)) => self.wrong(name, item),
+            Ok(None) => self.missing(name),
+            Err(error) => error,
+        }
+    }
+
     /// An enum's number: by name or number. An unknown name counts as absent, an unknown number is refused.
     ///
     /// # Errors

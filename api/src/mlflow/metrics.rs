@@ -3,7 +3,7 @@
 use super::entity::Tag;
 use super::error::{ApiError, ApiResult};
 use super::{Mlflow, names};
-use crate::run::points::{Refused, RunPoint};
+use crate::run::points::{Equal, Refused, RunPoint};
 use crate::{MetricContext, Point, RunId, TimestampMs};
 
 /// A point to log.
@@ -72,7 +72,7 @@ impl Mlflow {
         names::metric("", metric.key, metric.value, metric.timestamp)?;
         let run = self.run_id(id)?;
         if metric.context().is_some() {
-            return self.append_batch(run, std::slice::from_ref(metric), Vec::new(), Vec::new());
+            return self.append_batch(run, std::slice::from_ref(metric), Equal::Another, Vec::new(), Vec::new());
         }
         let handle = self.handle(run)?;
         let mut keys = self.store().engine().reserve_keys()?;
@@ -114,11 +114,18 @@ impl Mlflow {
                 names::python_texts(doubled)
             )));
         }
-        self.append_batch(self.run_id(id)?, metrics, checked_params, checked_tags)
+        self.append_batch(self.run_id(id)?, metrics, Equal::Linked, checked_params, checked_tags)
     }
 
     /// Appends checked items: points alone by the run's handle, anything else as one batch.
-    fn append_batch(&self, run: RunId, metrics: &[NewMetric<'_>], params: Vec<Tag>, tags: Vec<Tag>) -> ApiResult<()> {
+    fn append_batch(
+        &self,
+        run: RunId,
+        metrics: &[NewMetric<'_>],
+        equal: Equal,
+        params: Vec<Tag>,
+        tags: Vec<Tag>,
+    ) -> ApiResult<()> {
         let durability = self.settings().metric_durability;
         let plain = params.is_empty() && tags.is_empty() && !metrics.iter().any(NewMetric::has_context);
         if plain && !metrics.is_empty() {
@@ -127,7 +134,7 @@ impl Mlflow {
             return Ok(());
         }
         let points: Vec<RunPoint<'_>> = metrics.iter().map(NewMetric::run_point).collect();
-        match self.store().log_run_batch(run, &points, params, tags, durability) {
+        match self.store().log_run_batch(run, &points, equal, params, tags, durability) {
             Ok(_) => Ok(()),
             Err(refused) => Err(in_words(refused, run)),
         }

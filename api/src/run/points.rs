@@ -8,6 +8,9 @@
 //! | model or data set | one point, shared by these models |
 //! | nothing, and are as old as a repeated call may be | one point, sent twice |
 //! | nothing, and are new | two points |
+//! | nothing, or one has no model, and the later one came in a batch that links points with models | one point |
+//!
+//! The last line is for `log_model`: it sends the points that a run has at a step once more, with the model.
 
 use runlode_engine::entity::SharedPoint;
 use runlode_engine::event::{KeyValue, LoggedModelMetricsLogged, LoggedModelPointShared, ParamsLogged};
@@ -35,6 +38,21 @@ pub(crate) struct ParamChange {
     pub(crate) key: String,
     pub(crate) old: String,
     pub(crate) new: String,
+}
+
+/// What a point with a context is, if the run has an equal one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Equal {
+    /// Another point, unless it is late.
+    Another,
+    /// That point: the batch links points with models.
+    Linked,
+}
+
+impl Equal {
+    fn is_same(self, context: &MetricContext, point: Point, now: TimestampMs) -> bool {
+        is_late(now, point.time) || self == Self::Linked && context.model_id.is_some()
+    }
 }
 
 /// Why a batch is refused.
@@ -81,7 +99,7 @@ fn same_part(a: &MetricContext, b: &MetricContext) -> bool {
 }
 
 /// The points of a batch with those merged that are one point.
-fn merged<'a>(given: &[RunPoint<'a>], now: TimestampMs) -> Vec<RunPoint<'a>> {
+fn merged<'a>(given: &[RunPoint<'a>], equal: Equal, now: TimestampMs) -> Vec<RunPoint<'a>> {
     let mut places: FxHashMap<(&str, i64, i64, u64), usize> = FxHashMap::default();
     let mut points: Vec<RunPoint<'a>> = Vec::with_capacity(given.len());
     for one in given {
@@ -93,7 +111,7 @@ fn merged<'a>(given: &[RunPoint<'a>], now: TimestampMs) -> Vec<RunPoint<'a>> {
                     known.also.push(part.clone());
                     continue;
                 }
-                if is_late(now, one.point.time) {
+                if equal.is_same(part, one.point, now) {
                     continue;
                 }
             }
@@ -126,6 +144,7 @@ impl LocalStore {
         &self,
         run: RunId,
         points: &[RunPoint<'_>],
+        equal: Equal,
         params: Vec<KeyValue>,
         tags: Vec<KeyValue>,
         durability: Durability,
@@ -156,9 +175,9 @@ impl LocalStore {
             false => None,
         };
         let now = self.now();
-        for RunPoint { key, point, context } in merged(points, now) {
+        for RunPoint { key, point, context } in merged(points, equal, now) {
             if let (Some(context), Some(known)) = (&context, &known)
-                && shares(known, run, (key, point), context, is_late(now, point.time), &mut batch)?
+                && shares(known, run, (key, point), context, equal.is_same(context, point, now), &mut batch)?
             {
                 continue;
             }
@@ -172,14 +191,14 @@ impl LocalStore {
     }
 }
 
-/// Whether the run has the point already, and only a model is new to it. Adds an event for each such model. A point
-/// without a model that was logged just now is a point of its own.
+/// Whether the run has the point already, and only a model is new to it. Adds an event for each such model. Unless an
+/// equal point `is_same`, one without a model is a point of its own.
 fn shares(
     snapshot: &Snapshot,
     run: RunId,
     (key, point): (&str, Point),
     context: &MetricContext,
-    is_late: bool,
+    is_same: bool,
     batch: &mut Batch,
 ) -> Result<bool> {
     let last = match snapshot.stats(run, key) {
@@ -205,7 +224,7 @@ fn shares(
     let equal: Vec<u32> = (0..columns.len())
         .filter(|&at| columns.point(at).value.to_bits() == point.value.to_bits())
         .map(|at| columns.context(at).0)
-        .filter(|context| is_late || *context != 0)
+        .filter(|context| is_same || *context != 0)
         .collect();
     if equal.is_empty() {
         return Ok(false);
@@ -231,7 +250,7 @@ fn shares(
         match equal.iter().filter(names).count() + usize::from(is_shared) {
             0 => shared.push((model, with)),
             // The same point, sent again.
-            _ if is_late => {}
+            _ if is_same => {}
             // Another, equal point.
             _ => return Ok(false),
         }

@@ -111,6 +111,35 @@ def test_what_is_refused(store, run):
     assert len(store.history(run)) == 0
 
 
+def test_frames_are_columns(store, run):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1, 2], "b": [0.5, None]})
+    assert run.log_batch(frame, steps=frame.index)
+    run.log_params(frame.iloc[0])
+    assert store.history(run, "a")["value"].tolist() == [1, 2]
+    assert np.isnan(store.history(run, "b")["value"][1])
+    assert store.get_run(run)["params"] == {"a": "1.0", "b": "0.5"}
+    for library, make in [("polars", "DataFrame"), ("pyarrow", "table")]:
+        try:
+            module = __import__(library)
+        except ImportError:
+            continue
+        assert run.log_batch(getattr(module, make)({library: [1.0, 2.0]}))
+        assert store.history(run, library)["value"].tolist() == [1, 2]
+    for wrong in (object(), [("a", [1.0])], 5, "a"):
+        with pytest.raises(TypeError, match="a dict was expected"):
+            run.log_batch(wrong)
+
+
+def test_what_is_masked_is_not_logged(store, run):
+    masked = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    for given in ({"values": masked}, {"values": [1.0, 2.0], "steps": np.ma.masked_array([1, 2], mask=[True, False])}):
+        with pytest.raises(TypeError, match="masked array"):
+            run.log_points("a", **given)
+    assert run.log_points("a", masked.filled(np.nan))
+    assert len(store.history(run, "a")) == 2
+
+
 def test_many_keys_of_few_points(store, run):
     columns = {f"k{i}": np.full(3, i, dtype=np.float64) for i in range(5000)}
     assert run.log_batch(columns, steps=np.arange(3))

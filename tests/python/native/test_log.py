@@ -1,5 +1,7 @@
 """Logging rows of scalars."""
 
+import decimal
+import fractions
 import math
 import os
 import struct
@@ -69,6 +71,9 @@ class Tensor:
         (np.array([2.5]), 2.5),
         (Tensor(1.5), 1.5),
         (Tensor(7), 7.0),
+        (decimal.Decimal("0.1"), 0.1),
+        (fractions.Fraction(1, 8), 0.125),
+        (np.longdouble(0.5), 0.5),
     ],
 )
 def test_numbers(store, run, value, expected):
@@ -78,11 +83,14 @@ def test_numbers(store, run, value, expected):
 
 
 @pytest.mark.parametrize(
-    "value", ["0.5", None, [1.0], 1j, np.array([1.0, 2.0]), object(), b"1", Tensor("x"), Tensor(None), 10**400]
+    "value",
+    ["0.5", None, [1.0], 1j, np.array([1.0, 2.0]), np.array("1.5"), np.str_("1"), object(), b"1", Tensor("x"), Tensor(None)],
 )
 def test_what_is_no_number_names_its_key(store, run, value):
     with pytest.raises(TypeError, match="metric 'bad key'"):
         run.log({"good": 1.0, "bad key": value})
+    with pytest.raises(OverflowError, match="metric 'bad key': this int"):
+        run.log({"good": 1.0, "bad key": 10**400})
     assert len(store.history(run)) == 0
 
 
@@ -363,6 +371,38 @@ def test_datetimes_are_times_and_no_steps(store, run):
     for durations in (np.array([1], dtype="timedelta64[s]"), [np.timedelta64(1, "s")]):
         with pytest.raises(TypeError):
             run.log_points("a", [1.0], timestamps_ms=durations)
+
+
+def test_a_time_may_be_a_datetime(store, run):
+    import datetime
+
+    utc = datetime.datetime(2026, 1, 2, 3, 4, 5, 678_999, datetime.timezone.utc)
+    ms, east = 1_767_323_045_678, datetime.timezone(datetime.timedelta(hours=9))
+    local = datetime.datetime.fromtimestamp(1_767_323_045)
+    times = [utc, utc.astimezone(east), np.datetime64("2026-01-02T03:04:05.678"), np.datetime64("2026-01-02T03:04:05.678999", "ns")]
+    pandas = pytest.importorskip("pandas")
+    times += [pandas.Timestamp(utc), pandas.Timestamp("2026-01-02 03:04:05.678")]
+    for step, time in enumerate(times):
+        wanted = ms if time is not times[-1] else int(times[-1].to_pydatetime().astimezone().timestamp() * 1000)
+        assert run.log({"a": 1.0}, step=step, timestamp_ms=time)
+        assert run.log_points("b", [1.0], steps=[step], timestamps_ms=time)
+        assert run.log_points("c", [1.0], steps=[step], timestamps_ms=[time])
+        for key in "abc":
+            found = store.history(run, key, steps=(step, step))["timestamp"].astype("int64").tolist()
+            assert found == [wanted], (key, time)
+    run.log({"local": 1.0}, timestamp_ms=local)
+    assert store.history(run, "local")["timestamp"].astype("int64").tolist() == [1_767_323_045_000]
+    zoned = pandas.Series([pandas.Timestamp(utc)] * 2)
+    assert run.log_points("zoned", [1.0, 2.0], timestamps_ms=zoned)
+    assert store.history(run, "zoned")["timestamp"].astype("int64").tolist() == [ms] * 2
+    for wrong in (pandas.NaT, np.datetime64("NaT")):
+        with pytest.raises(ValueError, match="NaT"):
+            run.log({"a": 1.0}, timestamp_ms=wrong)
+        with pytest.raises(ValueError, match="NaT"):
+            run.log_points("a", [1.0], timestamps_ms=[wrong])
+    for wrong in (datetime.date.today(), datetime.timedelta(1), datetime.time(1), "2026-01-01"):
+        with pytest.raises(TypeError, match="^argument 'timestamp_ms': a whole number was expected"):
+            run.log({"a": 1.0}, timestamp_ms=wrong)
 
 
 def test_steps_that_count_on_end_at_the_last_one(store, run):

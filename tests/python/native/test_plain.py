@@ -156,3 +156,10 @@ def test_what_does_not_fit_is_named(store):
     assert "more columns: " in text.splitlines()[-1] and "params.param_" in text.splitlines()[-1]
     assert max(len(line) for line in text.splitlines()[:-1]) <= 120
     assert "<b>" not in table._repr_html_() and "&lt;b&gt;" in table._repr_html_()
+
+
+def test_a_column_that_is_not_there_is_named_with_its_like(table):
+    with pytest.raises(KeyError, match="Similar: 'run_name'"):
+        table.column("run_nam")
+    with pytest.raises(KeyError, match="the columns are run_name, start_time"):
+        table["qqqq"]

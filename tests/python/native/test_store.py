@@ -263,9 +263,88 @@ def test_the_gil_is_free_while_others_wait(store, run):
     assert len(inside) >= 3 or end - begin < 0.005
 
 
-def test_what_does_not_pickle_says_how(run):
-    with pytest.raises(TypeError, match="run_id"):
-        pickle.dumps(run)
+def test_what_does_not_pickle_says_how(store, run):
+    for thing, hint in [(run, "run_id"), (store.tail(), "from_position"), (store.as_of(1), "as_of"), (store.search(), "to_dicts")]:
+        with pytest.raises(TypeError, match=hint):
+            pickle.dumps(thing)
+
+
+LEFT_AT_WORK = """
+import atexit, sys, threading, time
+import runlode
+
+store = runlode.open(sys.argv[1])
+run = store.run("digits")
+
+def tail():
+    for event in store.tail():
+        pass
+
+def search():
+    while True:
+        store.search()
+
+def params():
+    for number in range(1 << 60):
+        run.log_params({f"p{number}": number})
+
+def log():
+    while True:
+        run.log_points("m", [1.0] * 1000)
+
+def plugin():
+    while True:
+        tracking.get_experiment("0")
+
+if sys.argv[2] == "plugin":
+    from runlode._runlode import Tracking
+    tracking = Tracking(store.path, None, None, False)
+    # Imports MLflow's entities.
+    tracking.get_experiment("0")
+
+def last_words():
+    # On the thread that exits, after the module's own handler.
+    run.log_params({"last": "words"})
+
+asked = threading.Event()
+
+def nothing():
+    asked.wait()
+    for _ in range(3):
+        store.search()
+
+def wait_for_threads():
+    asked.set()
+    for thread in threads:
+        thread.join()
+    run.set_tags({"waited": True})
+
+threads = [threading.Thread(target=globals()[sys.argv[2]], daemon=True) for _ in range(3)]
+for thread in threads:
+    thread.start()
+time.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize("work", ["tail", "search", "params", "log", "plugin"])
+def test_daemon_threads_do_not_disturb_the_exit(path, work):
+    """They took the GIL when the interpreter was gone, which ended the process with SIGABRT."""
+    if work == "plugin":
+        pytest.importorskip("mlflow")
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", LEFT_AT_WORK, str(path), work], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("handler", "work"), [("last_words", "search"), ("wait_for_threads", "nothing")])
+def test_handlers_at_exit_may_use_stores(path, handler, work):
+    """Those that were registered before runlode was imported, and so run after what it registers."""
+    script = f"import atexit\natexit.register(lambda: {handler}())\n{LEFT_AT_WORK}"
+    done = subprocess.run([sys.executable, "-c", script, str(path), work], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr, done.stderr[-2000:]
+    with runlode.open(path) as store:
+        [row] = store.search()
+        assert row["params.last"] == "words" if handler == "last_words" else row["tags.waited"] == "True"
 
 
 def test_importing_costs_nothing():

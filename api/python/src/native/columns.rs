@@ -108,6 +108,7 @@ impl View<'_> {
 /// # Errors
 /// `TypeError` that names the key, for what holds no numbers.
 pub(super) fn values<'py>(key: &str, column: &Bound<'py, PyAny>) -> PyResult<Given<'py>> {
+    refuse_masked(key, column)?;
     if let Some(given) = in_place(column, true)? {
         return Ok(given);
     }
@@ -133,7 +134,7 @@ pub(super) fn values<'py>(key: &str, column: &Bound<'py, PyAny>) -> PyResult<Giv
     Ok(Given::Floats(out))
 }
 
-/// What datetimes of NumPy are in a column of whole numbers.
+/// What datetimes are in a column of whole numbers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Datetimes {
     /// Unix milliseconds.
@@ -150,6 +151,12 @@ pub(super) fn whole<'py>(name: &str, column: &Bound<'py, PyAny>, datetimes: Date
     if column.is_instance_of::<PyInt>() {
         return Ok(Given::Same(whole::of(name, column)?));
     }
+    if datetimes == Datetimes::AsMs
+        && let Some(time) = whole::datetime(name, column)?
+    {
+        return Ok(Given::Same(time));
+    }
+    refuse_masked(name, column)?;
     if let Some(given) = in_place(column, false)? {
         return Ok(given);
     }
@@ -173,21 +180,25 @@ pub(super) fn whole<'py>(name: &str, column: &Bound<'py, PyAny>, datetimes: Date
             "i" => {}
             "u" => refuse_beyond(name, &array)?,
             "M" if datetimes == Datetimes::AsMs => array = milliseconds(name, &numpy, &array)?,
-            // What no type of NumPy holds: nullable integers of pandas, ints that are too large.
-            "O" => return listed(name, &array),
+            // What no type of NumPy holds: nullable integers of pandas, ints that are too large, datetimes with zones.
+            "O" => return listed(name, &array, datetimes),
             _ => return Err(not_whole(name, column, &array)),
         }
         let whole = array.call_method1("astype", ("int64",))?;
         return in_place(&whole, false)?.ok_or_else(|| not_whole(name, column, &array));
     }
-    listed(name, column)
+    listed(name, column, datetimes)
 }
 
-/// Python's numbers.
-fn listed<'py>(name: &str, column: &Bound<'py, PyAny>) -> PyResult<Given<'py>> {
+/// Python's numbers, or datetimes.
+fn listed<'py>(name: &str, column: &Bound<'py, PyAny>, datetimes: Datetimes) -> PyResult<Given<'py>> {
     let mut out = Vec::with_capacity(column.len().unwrap_or(0));
     for item in column.try_iter().map_err(|_| not_whole(name, column, column))? {
-        out.push(whole::of(name, &item?)?);
+        let item = item?;
+        out.push(match datetimes {
+            Datetimes::AsMs if !item.is_instance_of::<PyInt>() => whole::time(name, &item)?,
+            _ => whole::of(name, &item)?,
+        });
     }
     Ok(Given::Whole(out))
 }
@@ -259,6 +270,15 @@ fn numpy_for<'py>(column: &Bound<'py, PyAny>) -> Option<Bound<'py, PyModule>> {
             .iter()
             .any(|name| column.get_type().name().is_ok_and(|kind| kind.to_str().is_ok_and(|kind| kind == *name)));
     if converts { py.import("numpy").ok() } else { None }
+}
+
+/// Below a mask there are numbers that nobody means.
+fn refuse_masked(name: &str, column: &Bound<'_, PyAny>) -> PyResult<()> {
+    if column.get_type().name()?.to_str()? != "MaskedArray" {
+        return Ok(());
+    }
+    let hint = "give `array.filled(numpy.nan)`, or `array.compressed()` with the steps that it has";
+    Err(PyTypeError::new_err(format!("'{name}': a masked array is no column; {hint}")))
 }
 
 fn flat<'py>(name: &str, array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

@@ -7,6 +7,7 @@ use runlode::mlflow::{ApiError, ApiResult, ColumnValues, RunColumns, RunsQuery};
 use super::errors;
 use super::handle::Handle;
 use super::reader::Reads;
+use crate::similar::similar;
 
 /// Hex digits of a run's id.
 const ID_LEN: usize = 32;
@@ -41,14 +42,6 @@ pub(super) fn run(py: Python<'_>, handle: &Handle, text: &str) -> PyResult<Strin
             Err(errors::invalid(format!("'{text}' fits several runs, give more of the id: {ids}{dots}")))
         }
     }
-}
-
-/// `. Similar: ...`, or nothing.
-pub(super) fn similar(py: Python<'_>, text: &str, names: &[String]) -> PyResult<String> {
-    let close = py.import("difflib")?.call_method1("get_close_matches", (text, names.to_vec(), 3, 0.6))?;
-    let close: Vec<String> = close.extract()?;
-    let quoted: Vec<String> = close.iter().map(|name| format!("'{name}'")).collect();
-    Ok(if quoted.is_empty() { String::new() } else { format!(". Similar: {}", quoted.join(", ")) })
 }
 
 fn is_hex(text: &str) -> bool {

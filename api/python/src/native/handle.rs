@@ -13,6 +13,7 @@ use runlode::shared::{Logger, MlflowCalls, RowLogger};
 use super::errors;
 use super::gil::GilCell;
 use super::reader::{Reader, Reads};
+use crate::exit::detached;
 
 /// A logger that a close takes away.
 pub(crate) type LoggerSlot = GilCell<Option<RowLogger>>;
@@ -99,7 +100,7 @@ impl Handle {
         call: impl Fn(&dyn Reads) -> ApiResult<T> + Send + Sync,
     ) -> Result<T, Failed> {
         let answer = match self.way(py).map_err(Failed::Closed)? {
-            Way::Shared(shared) => py.detach(move || call(&shared)),
+            Way::Shared(shared) => detached(py, move || call(&shared)),
             Way::Reader(reader) => reader.call(py, call),
         };
         answer.map_err(Failed::Refused)
@@ -127,7 +128,7 @@ impl Handle {
         call: impl FnOnce(&MlflowCalls) -> ApiResult<T> + Send,
     ) -> Result<T, Failed> {
         let shared = self.shared(py).map_err(Failed::Closed)?;
-        py.detach(move || call(&shared)).map_err(Failed::Refused)
+        detached(py, move || call(&shared)).map_err(Failed::Refused)
     }
 
     /// A place for a run's logger.

@@ -1,14 +1,14 @@
 //! A Python value as a metric's number.
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 
-/// Floats and ints as they are; NumPy scalars, 0-d arrays and tensors of one element by their `item()`. May run Python
-/// code.
+/// Floats and ints as they are; NumPy scalars, 0-d arrays and tensors of one element by their `item()`; other numbers
+/// (`decimal`, `fractions`, NumPy's longdouble) as the nearest float. May run Python code.
 ///
 /// # Errors
-/// `TypeError` that names the key.
+/// `TypeError` that names the key; `OverflowError` for an int beyond all floats.
 pub(super) fn number(key: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
     if let Some(number) = plain(key, value)? {
         return Ok(number);
@@ -27,6 +27,11 @@ pub(super) fn number(key: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
             return Ok(number);
         }
     }
+    // Texts and arrays are no numbers, though some have a `__float__`.
+    let is_number = py.import("numbers")?.getattr("Number").and_then(|numbers| value.is_instance(&numbers))?;
+    if is_number {
+        return value.extract().map_err(|cause| refused(py, key, value, Some(cause)));
+    }
     Err(refused(py, key, value, None))
 }
 
@@ -36,7 +41,8 @@ fn plain(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
     }
     if value.is_instance_of::<PyInt>() {
         // Only an int too large for a float fails.
-        return value.extract().map(Some).map_err(|cause| refused(value.py(), key, value, Some(cause)));
+        let too_large = |_| PyOverflowError::new_err(format!("metric '{key}': this int is larger than any float"));
+        return value.extract().map(Some).map_err(too_large);
     }
     Ok(None)
 }

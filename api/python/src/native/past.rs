@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use runlode::{AsOf, Lsn};
@@ -52,6 +53,13 @@ impl Past {
         steps: Option<(Option<i64>, Option<i64>)>,
     ) -> PyResult<Table> {
         tables::histories(py, &self.handle, runs, keys, steps, Some(self.at()))
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(format!(
+            "a Past is of one process: send its position ({}) and use runlode.open(path).as_of(position) there",
+            self.position
+        )))
     }
 
     fn __repr__(&self) -> String {

@@ -14,6 +14,8 @@ use runlode::mlflow::{
 use runlode::shared::MlflowCalls;
 use runlode::{AsOf, LocalStore, Options, Positions};
 
+use crate::exit::detached;
+
 /// How long a view of the store is shown although the store has changed.
 const KEPT: Duration = Duration::from_secs(1);
 /// How often a call is made again because another process changed the files that it was reading.
@@ -95,7 +97,7 @@ impl Reader {
         let mut view = if is_old { self.again(py)? } else { view };
         let mut left = AGAIN_MAX;
         loop {
-            match py.detach(|| call(&view.mlflow)) {
+            match detached(py, || call(&view.mlflow)) {
                 // Another process changed the files below this view.
                 Err(error) if left > 0 && is_of_the_view(&error) => {
                     view = self.again(py)?;
@@ -107,9 +109,9 @@ impl Reader {
     }
 
     fn again(&self, py: Python<'_>) -> ApiResult<Seen> {
-        let view = py.detach(|| Seen::open(&self.path, self.artifacts.as_deref()))?;
+        let view = detached(py, || Seen::open(&self.path, self.artifacts.as_deref()))?;
         let before = std::mem::replace(&mut *self.view.lock(), view.clone());
-        py.detach(|| drop(before));
+        detached(py, || drop(before));
         Ok(view)
     }
 }

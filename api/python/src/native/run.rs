@@ -20,6 +20,7 @@ use super::row::{self, Filled, Row};
 use super::whole::{Step, Time};
 use super::{as_dict, batch, dicts, errors, number, pairs, status, tables};
 use crate::arrow::Table;
+use crate::exit::detached;
 
 /// Most params or tags of one call to the store.
 const PAIRS_PER_CALL: usize = 100;
@@ -146,7 +147,7 @@ impl Run {
         }
         let logged = match self.durability {
             Durability::Buffered => log_row(&logger, step, time, &row, Durability::Buffered),
-            Durability::Sync => py.detach(|| log_row(&logger, step, time, &row, Durability::Sync)),
+            Durability::Sync => detached(py, || log_row(&logger, step, time, &row, Durability::Sync)),
         };
         match logged {
             Ok(()) => Ok(true),
@@ -219,7 +220,7 @@ impl Run {
         let logged = if points <= POINTS_HOLDING_GIL && self.durability == Durability::Buffered {
             batch::log(&logger, &columns, self.durability)
         } else {
-            py.detach(|| batch::log(&logger, &columns, self.durability))
+            detached(py, || batch::log(&logger, &columns, self.durability))
         };
         match logged {
             Ok(()) => Ok(true),
@@ -285,7 +286,7 @@ impl Run {
     /// metrics: dict of str to number. A number is a float, int, bool, NumPy scalar, 0-d array, or tensor of one
     ///     element; NaN and infinities are kept bit for bit. All of the row is logged, or nothing.
     /// step: int64, may be negative. Default: one more than the last step of this object, from 0.
-    /// timestamp_ms: Unix milliseconds, not negative. Default: now.
+    /// timestamp_ms: Unix milliseconds, not negative, or a datetime. Default: now.
     /// strict: raise when the disk is full. Default: that of the run.
     ///
     /// Returns True once the row is in the store. It then survives a crash of this process. With durability "sync" it

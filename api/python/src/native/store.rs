@@ -19,6 +19,7 @@ use super::run::Run;
 use super::tail::TailReader;
 use super::{dicts, durability, errors, find, moment, run_of, tables, texts};
 use crate::arrow::Table;
+use crate::exit::detached;
 
 /// The newest runs, among which a search that found nothing looks for similar names.
 const RUNS_FOR_NAMES: u64 = 1000;
@@ -50,7 +51,7 @@ impl Store {
         let place = py.import("runlode._place")?.call_method1("resolve", (path, durability, artifacts))?;
         let (path, durability, artifacts): (PathBuf, String, Option<String>) = place.extract()?;
         let durability = self::durability(&durability)?;
-        let opened = py.detach(|| -> ApiResult<Way> {
+        let opened = detached(py, || -> ApiResult<Way> {
             if read_only {
                 return Ok(Way::Reader(Arc::new(Reader::open(&path, artifacts.as_deref())?)));
             }
@@ -297,7 +298,7 @@ impl Store {
     /// store in this process, and other processes, go on. Closing it again does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let Some((way, loggers)) = self.handle.take(py) else { return Ok(()) };
-        let closed = py.detach(move || {
+        let closed = detached(py, move || {
             drop(loggers);
             match way {
                 Way::Shared(shared) => shared.close(),

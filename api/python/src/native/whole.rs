@@ -15,7 +15,7 @@ impl<'py> FromPyObject<'_, 'py> for Step {
 
     #[inline]
     fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        plain(&value).map_or_else(|| of("step", &value), Ok).map(Self)
+        plain(&value).map_or_else(|| of("step", &value).map_err(|error| unnamed(value.py(), error)), Ok).map(Self)
     }
 }
 
@@ -24,7 +24,8 @@ impl<'py> FromPyObject<'_, 'py> for Time {
 
     #[inline]
     fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        plain(&value).map_or_else(|| of("timestamp_ms", &value), Ok).map(Self)
+        let slowly = || time("timestamp_ms", &value).map_err(|error| unnamed(value.py(), error));
+        plain(&value).map_or_else(slowly, Ok).map(Self)
     }
 }
 
@@ -32,6 +33,35 @@ impl<'py> FromPyObject<'_, 'py> for Time {
 #[inline]
 fn plain(value: &Bound<'_, PyAny>) -> Option<i64> {
     if value.is_exact_instance_of::<PyInt>() { value.extract().ok() } else { None }
+}
+
+/// PyO3 puts the name of the argument before a `TypeError`, which would then be there twice.
+#[cold]
+fn unnamed(py: Python<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyTypeError>(py) {
+        return error;
+    }
+    let text = error.value(py).to_string();
+    let without = PyTypeError::new_err(text.split_once(": ").map_or(text.clone(), |(_, rest)| rest.to_owned()));
+    without.set_cause(py, error.cause(py));
+    without
+}
+
+/// A time: a whole number of Unix milliseconds, or a datetime of Python, pandas or NumPy. One without a time zone is
+/// local, as ever in Python; NumPy's are UTC.
+///
+/// # Errors
+/// As [`of`]; `ValueError` for NaT.
+pub(super) fn time(name: &str, value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    datetime(name, value)?.map_or_else(|| of(name, value), Ok)
+}
+
+/// The Unix milliseconds of a datetime; `None` if it is none.
+///
+/// # Errors
+/// `ValueError` for NaT.
+pub(super) fn datetime(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
+    value.py().import("runlode._times")?.call_method1("ms_of", (name, value))?.extract()
 }
 
 /// Ints, integers of NumPy, tensors of one, whatever says that it is a whole number (`__index__`); no booleans, and no

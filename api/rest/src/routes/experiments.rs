@@ -87,7 +87,7 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let name = fields.required("name")?;
     let location = fields.text("artifact_location")?.filter(|location| !location.is_empty());
-    let tags = fields.pairs("tags")?;
+    let tags = fields.pairs_of_new("tags")?;
     location.map_or(Ok(()), check_location)?;
     let plain = location.is_none() && tags.is_empty();
     let created = match door.mlflow.create_experiment(name, location, &tags) {

@@ -116,7 +116,7 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let (name, source) = (fields.required("name")?, fields.required("source")?);
     let owned = |name: &str| Ok::<_, ApiError>(fields.text(name)?.map(str::to_owned));
-    let (run_id, tags) = (owned("run_id")?, fields.pairs("tags")?);
+    let (run_id, tags) = (owned("run_id")?, fields.pairs_of_new("tags")?);
     let (run_link, description) = (fields.text("run_link")?, fields.text("description")?);
     let model_id = owned("model_id")?;
     check_source(source, &SOURCES)?;

@@ -77,7 +77,7 @@ fn answer(door: &Door, model: &RegisteredModel) -> ApiResult<Answer> {
 fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let name = fields.required("name")?;
-    let tags = fields.pairs("tags")?;
+    let tags = fields.pairs_of_new("tags")?;
     let description = fields.text("description")?.unwrap_or_default();
     answer(door, &door.mlflow.create_registered_model(name, &tags, Some(description))?)
 }

@@ -281,8 +281,8 @@ fn log_inputs(door: &Door, request: &Request) -> ApiResult<Answer> {
             dataset: Dataset {
                 name: dataset.required("name")?.to_owned(),
                 digest: dataset.required("digest")?.to_owned(),
-                source_type: dataset.required("source_type")?.to_owned(),
-                source: dataset.required("source")?.to_owned(),
+                source_type: dataset.text("source_type")?.unwrap_or_default().to_owned(),
+                source: dataset.text("source")?.unwrap_or_default().to_owned(),
                 schema: dataset.text("schema")?.map(str::to_owned),
                 profile: dataset.text("profile")?.map(str::to_owned),
             },

@@ -1,7 +1,7 @@
 //! Searches: experiments, runs, data sets, logged models, registered models, versions.
 
 use runlode::mlflow::entity::{DatasetSummary, Run, View};
-use runlode::mlflow::{ApiError, ApiResult, LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
+use runlode::mlflow::{ApiResult, LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 use serde::Serialize;
 
 use super::experiments::ExperimentJson;
@@ -43,13 +43,7 @@ fn is_none_or_empty(token: &Option<&str>) -> bool {
 /// `max_results`, checked as MLflow's handlers do before they ask the store.
 fn max_results(fields: &Fields<'_>, default: i64, most: i64) -> ApiResult<i64> {
     let max_results = fields.int("max_results")?.unwrap_or(default);
-    if max_results > most {
-        return Err(ApiError::invalid(format!(
-            "Invalid value {max_results} for parameter 'max_results' supplied:  Hint: Value was of type 'int'. See the \
-             API docs for more information about request parameters."
-        )));
-    }
-    Ok(max_results)
+    if max_results > most { Err(fields.refused("max_results")) } else { Ok(max_results) }
 }
 
 fn experiments(door: &Door, request: &Request) -> ApiResult<Answer> {
