@@ -318,6 +318,7 @@ def scenario(script):
         compare(script, sides)
 
     test.__name__, test.__doc__, test.__module__ = script.__name__, script.__doc__, script.__module__
+    test.script = script
     return test
 
 
