@@ -77,6 +77,37 @@ fn facts(store: &LocalStore) -> Vec<String> {
     out
 }
 
+/// Others may write to the folder that a target is in.
+#[test]
+fn no_link_is_followed_where_an_export_is_built() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let store = LocalStore::open(at("store")).unwrap();
+    let experiment = store.get_or_create_experiment("e").unwrap();
+    store.create_run(experiment, RunSpec::named("r")).unwrap().log_metrics(1, &[("loss", 0.5)]).unwrap();
+    std::fs::create_dir_all(at("theirs/empty")).unwrap();
+    std::fs::write(at("theirs/precious"), "p").unwrap();
+    std::fs::write(at("theirs/empty.db"), "").unwrap();
+    symlink(at("theirs/empty"), at(".out.unfinished")).unwrap();
+    symlink(at("theirs/empty.db"), at(".back.db.unfinished")).unwrap();
+    let try_to = |target: &Target| export(&store, target, &Options::default(), &mut |_| {});
+    let targets = [Target::Parquet(at("out")), Target::TensorBoard(at("out")), Target::Sqlite(at("back.db"))];
+    for target in &targets {
+        let refused = try_to(target).unwrap_err().to_string();
+        assert!(refused.contains("is a link"), "{target}: {refused}");
+    }
+    assert_eq!(std::fs::read_dir(at("theirs/empty")).unwrap().count(), 0);
+    assert_eq!(std::fs::metadata(at("theirs/empty.db")).unwrap().len(), 0);
+    std::fs::remove_file(at(".out.unfinished")).unwrap();
+    // What an export writes first.
+    std::fs::create_dir(at(".out.unfinished")).unwrap();
+    symlink(at("theirs/precious"), at(".out.unfinished/runlode-export.json.new")).unwrap();
+    try_to(&targets[0]).unwrap();
+    assert!(at("out/runlode-export.json").is_file());
+    assert_eq!(std::fs::read_to_string(at("theirs/precious")).unwrap(), "p");
+}
+
 #[test]
 fn what_mlflow_wrote_comes_back() {
     let dir = TempDir::new().unwrap();

@@ -57,6 +57,8 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("heads_that_do_not_end", heads_that_do_not_end),
     ("large_inputs", large_inputs),
     ("files_that_nobody_takes", files_that_nobody_takes),
+    ("tables_of_long_texts", tables_of_long_texts),
+    ("curves_without_end", curves_without_end),
 ];
 
 struct Server {
@@ -309,4 +311,44 @@ fn files_that_nobody_takes(server: &Server) {
     let path = "/api/2.0/mlflow-artifacts/artifacts/large";
     assert_eq!(server.ask("PUT", path, &vec![7; 20 << 20]).0, 200);
     let _streams = untaken(server, 400, "GET", path, "");
+}
+
+/// Several clients ask for something large at the same time: at least one gets it, the others may be told to wait.
+fn all_at_once(server: &Server, method: &str, path: &str, body: &str) {
+    let ask = || server.ask(method, path, body.as_bytes()).0;
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        clients.into_iter().map(|client| client.join().expect("an answer")).collect()
+    });
+    assert!(statuses.contains(&200) && statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+    assert_eq!(ask(), 200);
+}
+
+fn tables_of_long_texts(server: &Server) {
+    let text = "x".repeat(5_000);
+    let mut columns = String::new();
+    for run in 0..400 {
+        let id = server.run();
+        let tags: Vec<Value> = (0..20).map(|tag| json!({ "key": format!("t{tag}"), "value": text })).collect();
+        let (status, answer) = server.post("runs/log-batch", &json!({ "run_id": id, "tags": tags }).to_string());
+        assert_eq!(status, 200, "{answer}");
+        columns.push_str(&if run < 20 { format!("&column=tags.t{run}") } else { String::new() });
+    }
+    let table = |limit: u32| format!("/api/runlode/v1/runs?experiment_id=0&limit={limit}{columns}");
+    all_at_once(server, "GET", &table(250), "");
+    // More than there is room for, even alone.
+    let (status, answer) = server.ask("GET", &table(400), b"");
+    assert_eq!(status, 400, "{}", String::from_utf8_lossy(&answer));
+}
+
+fn curves_without_end(server: &Server) {
+    let run = server.run();
+    server.log(&run, 8);
+    let curves = |count: usize| {
+        let series = vec![json!({ "run_id": run, "key": "m" }); count];
+        json!({ "series": series, "buckets": 500 }).to_string()
+    };
+    all_at_once(server, "POST", "/api/runlode/v1/curves", &curves(800));
+    let (status, answer) = server.ask("POST", "/api/runlode/v1/curves", curves(8_000).as_bytes());
+    assert_eq!(status, 400, "{}", String::from_utf8_lossy(&answer));
 }

@@ -280,3 +280,67 @@ impl<'a> Place<'a> {
         archive.extract(root).map_err(broken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A zip file of one member of zeros, and what it says of its length.
+    fn zeros(name: &str, bytes: usize, says: u32) -> Vec<u8> {
+        let mut crc = !0u32;
+        for _ in 0..bytes {
+            let mut low = crc & 0xff;
+            for _ in 0..8 {
+                low = if low & 1 == 1 { 0xedb8_8320 ^ (low >> 1) } else { low >> 1 };
+            }
+            crc = low ^ (crc >> 8);
+        }
+        // Deflate's stored blocks: nothing is compressed, but the lengths of both sides are said apart.
+        let mut data = Vec::new();
+        let pieces = bytes.div_ceil(60_000);
+        for at in 0..pieces {
+            let length = (bytes - at * 60_000).min(60_000) as u16;
+            data.push(u8::from(at + 1 == pieces));
+            data.extend(length.to_le_bytes());
+            data.extend((!length).to_le_bytes());
+            data.resize(data.len() + usize::from(length), 0);
+        }
+        let mut facts = Vec::new();
+        for field in [20u16, 0, 8, 0, 0] {
+            facts.extend(field.to_le_bytes());
+        }
+        for field in [!crc, data.len() as u32, says] {
+            facts.extend(field.to_le_bytes());
+        }
+        facts.extend((name.len() as u16).to_le_bytes());
+        facts.extend(0u16.to_le_bytes());
+        let mut out = b"PK\x03\x04".to_vec();
+        out.extend(&facts);
+        out.extend(name.as_bytes());
+        out.extend(&data);
+        let central = out.len() as u32;
+        out.extend(b"PK\x01\x02\x14\x00");
+        out.extend(&facts);
+        out.extend([0; 14]);
+        out.extend(name.as_bytes());
+        let length = out.len() as u32 - central;
+        out.extend(b"PK\x05\x06\x00\x00\x00\x00\x01\x00\x01\x00");
+        out.extend(length.to_le_bytes());
+        out.extend(central.to_le_bytes());
+        out.extend([0; 2]);
+        out
+    }
+
+    #[test]
+    fn a_member_that_is_longer_than_it_says_is_refused_before_it_fills_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let zip = dir.path().join("project.zip");
+        let find = || Source::find(zip.to_str().unwrap(), None, &|_, _| Err("no".into()));
+        std::fs::write(&zip, zeros("data/file", 200_000, 200_000)).unwrap();
+        let source = find().unwrap();
+        assert_eq!(std::fs::metadata(source.folder.join("data/file")).unwrap().len(), 200_000);
+        std::fs::write(&zip, zeros("data/file", 200_000, 10)).unwrap();
+        let refused = find().unwrap_err().to_string();
+        assert!(refused.contains("larger than its declared"), "{refused}");
+    }
+}

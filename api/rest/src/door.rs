@@ -21,7 +21,7 @@ use crate::artifacts::Artifacts;
 use crate::body::Bodies;
 use crate::guard::Guard;
 use crate::long::{LongAnswers, Writer};
-use crate::memory::Memory;
+use crate::memory::{Memory, Reading};
 use crate::pages::Pages;
 use crate::reader::{StoreReader, met_a_change};
 use crate::request::Request;
@@ -298,9 +298,21 @@ impl Door {
         Ok(Self { mlflow: self.mlflow.for_call(call)?, served: self.served.clone() })
     }
 
-    /// The door for a call that stops once its client has gone.
-    pub(crate) fn for_waiting(&self, client: Arc<dyn Waiting>) -> Self {
-        Self { mlflow: self.mlflow.for_waiting(client), served: self.served.clone() }
+    /// The door for a call that stops once its client has gone, and whose answer takes its share of memory. `of_body`:
+    /// the steps that the call has for its body.
+    pub(crate) fn for_waiting(&self, client: Arc<dyn Waiting>, of_body: usize) -> Self {
+        let reading = Reading::new(SharedMemory(self.served.clone()), client, of_body);
+        Self { mlflow: self.mlflow.for_waiting(Arc::new(reading)), served: self.served.clone() }
+    }
+}
+
+/// The memory of a door that is still open.
+#[derive(Debug)]
+struct SharedMemory(Arc<Served>);
+
+impl AsRef<Memory> for SharedMemory {
+    fn as_ref(&self) -> &Memory {
+        &self.0.memory
     }
 }
 

@@ -7,15 +7,18 @@
 //! a sixth    pieces of files and of such answers in transit: the more readers, the smaller the pieces
 //! ```
 //!
+//! An answer whose size the client chooses takes its share of the memory for work while it is made; without room it is
+//! refused, and one that is larger than twice that memory always.
+//!
 //! Small bodies and answers take no share: there are only as many of them as calls that run and connections that are
 //! open. Only a few large reads run at a time, since each holds the data it works on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use runlode::mlflow::{ApiError, ErrorCode};
+use runlode::mlflow::{ApiError, ErrorCode, Waiting};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Minimum memory for requests: room for one body of the usual limit and for what is parsed from it.
@@ -61,6 +64,8 @@ pub(crate) struct Memory {
     work_steps: usize,
     slow: Semaphore,
     reads: Semaphore,
+    /// Whether a read goes on without a share.
+    overdrawn: AtomicBool,
     readers: Arc<AtomicUsize>,
     timeout: Duration,
     trimmed: Mutex<Option<Instant>>,
@@ -71,7 +76,7 @@ pub(crate) struct Memory {
 pub(crate) struct Running<'a> {
     memory: &'a Memory,
     bytes: usize,
-    _work: Option<SemaphorePermit<'a>>,
+    work: Option<SemaphorePermit<'a>>,
     _turn: Option<SemaphorePermit<'a>>,
 }
 
@@ -92,6 +97,7 @@ impl Memory {
             work_steps,
             slow: Semaphore::new(SLOW_CALLS_MAX),
             reads: Semaphore::new(READS_MAX),
+            overdrawn: AtomicBool::new(false),
             readers: Arc::default(),
             timeout: TURN_TIMEOUT,
             trimmed: Mutex::new(None),
@@ -142,12 +148,53 @@ impl Memory {
             (work, turn)
         };
         match tokio::time::timeout(self.timeout, acquired).await {
-            Ok((work, turn)) => Ok(Running { memory: self, bytes, _work: work, _turn: turn }),
+            Ok((work, turn)) => Ok(Running { memory: self, bytes, work, _turn: turn }),
             Err(_) => {
                 let message = "Too many requests are in progress; send this one again later.";
                 Err(ApiError::new(ErrorCode::TemporarilyUnavailable, message))
             }
         }
+    }
+
+    /// Changes what a read holds of the memory for work to `bytes`; `held` is what it has besides
+    /// the share of its body. Never waits: the
+    /// read already holds a part.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` while other calls hold the memory; `INVALID_PARAMETER_VALUE` for more than there is at all.
+    fn hold(&self, held: &mut Held, of_body: usize, bytes: usize) -> Result<(), ApiError> {
+        let most = 2 * self.work_steps * STEP_BYTES;
+        if bytes > most {
+            let message = format!(
+                "The answer takes more than the {} MiB that this server has for one; ask for fewer rows, columns, curves or \
+                 buckets at a time.",
+                most >> 20
+            );
+            return Err(ApiError::invalid(message));
+        }
+        let steps = if bytes > FREE_BYTES { bytes.div_ceil(STEP_BYTES).min(self.work_steps) } else { 0 };
+        let steps = steps.saturating_sub(of_body);
+        if held.overdraws {
+            return Ok(());
+        }
+        if steps < held.steps {
+            self.work.add_permits(held.steps - steps);
+        } else if let Some(more) = u32::try_from(steps - held.steps).ok().filter(|more| *more > 0) {
+            match self.work.try_acquire_many(more) {
+                Ok(permit) => permit.forget(),
+                // One of them goes on all the same, or large ones that grow side by side would all be refused.
+                Err(_) if !self.overdrawn.swap(true, Ordering::AcqRel) => {
+                    held.overdraws = true;
+                    return Ok(());
+                }
+                Err(_) => {
+                    let message = "Other calls use the memory of this server; send this one again later.";
+                    return Err(ApiError::new(ErrorCode::ResourceExhausted, message).with_status(429));
+                }
+            }
+        }
+        held.steps = steps;
+        Ok(())
     }
 
     /// Registers a reader of a file, which determines the size of its pieces.
@@ -168,6 +215,50 @@ impl Memory {
     }
 }
 
+/// A read of a client that may go away, with its share of the memory for work, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reading<M: AsRef<Memory>> {
+    memory: M,
+    client: Arc<dyn Waiting>,
+    /// Steps that the call has for its body: what is made of a body is small by the time that the answer is large.
+    of_body: usize,
+    held: Mutex<Held>,
+}
+
+/// What a read holds of the memory for work.
+#[derive(Debug, Default)]
+struct Held {
+    steps: usize,
+    /// Whether it is the one that goes on without a share.
+    overdraws: bool,
+}
+
+impl<M: AsRef<Memory>> Reading<M> {
+    pub(crate) fn new(memory: M, client: Arc<dyn Waiting>, of_body: usize) -> Self {
+        Self { memory, client, of_body, held: Mutex::default() }
+    }
+}
+
+impl<M: AsRef<Memory> + std::fmt::Debug + Send + Sync> Waiting for Reading<M> {
+    fn is_waiting(&self) -> bool {
+        self.client.is_waiting()
+    }
+
+    fn make_room(&self, bytes: usize) -> Result<(), ApiError> {
+        self.memory.as_ref().hold(&mut self.held.lock(), self.of_body, bytes)
+    }
+}
+
+impl<M: AsRef<Memory>> Drop for Reading<M> {
+    fn drop(&mut self) {
+        let (memory, held) = (self.memory.as_ref(), self.held.lock());
+        memory.work.add_permits(held.steps);
+        if held.overdraws {
+            memory.overdrawn.store(false, Ordering::Release);
+        }
+    }
+}
+
 impl Reader {
     /// Bytes that it holds at a time.
     pub(crate) fn piece_bytes(&self) -> usize {
@@ -178,6 +269,13 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Running<'_> {
+    /// Steps of the memory for work that it has.
+    pub(crate) fn steps(&self) -> usize {
+        self.work.as_ref().map_or(0, SemaphorePermit::num_permits)
     }
 }
 
@@ -207,6 +305,47 @@ mod tests {
             let another = memory.turn(512 << 10, Turn::Read).await.unwrap();
             drop((one, another));
         });
+        assert_eq!(memory.work.available_permits(), memory.work_steps);
+    }
+
+    #[test]
+    fn a_growing_answer_is_refused_where_there_is_no_room_and_gives_it_back() {
+        #[derive(Debug)]
+        struct Here;
+        impl Waiting for Here {
+            fn is_waiting(&self) -> bool {
+                true
+            }
+        }
+        struct Shared(Arc<Memory>);
+        impl std::fmt::Debug for Shared {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("Shared")
+            }
+        }
+        impl AsRef<Memory> for Shared {
+            fn as_ref(&self) -> &Memory {
+                &self.0
+            }
+        }
+        let memory = Arc::new(Memory::new(48 << 20));
+        let reading = || Reading::new(Shared(memory.clone()), Arc::new(Here), 0);
+        let (one, other, third) = (reading(), reading(), reading());
+        one.make_room(10 << 20).unwrap();
+        // One goes on without a share, and no second one.
+        other.make_room(10 << 20).unwrap();
+        let refused = third.make_room(10 << 20).unwrap_err();
+        assert_eq!((refused.code, refused.status()), (ErrorCode::ResourceExhausted, 429));
+        third.make_room(1000).unwrap();
+        drop(other);
+        // A second try holds what it needs now.
+        one.make_room(2 << 20).unwrap();
+        third.make_room(10 << 20).unwrap();
+        assert_eq!(third.make_room(40 << 20).unwrap_err().code, ErrorCode::InvalidParameterValue);
+        drop(one);
+        third.make_room(30 << 20).unwrap();
+        drop(third);
+        assert!(!memory.overdrawn.load(Ordering::Acquire));
         assert_eq!(memory.work.available_permits(), memory.work_steps);
     }
 

@@ -405,7 +405,7 @@ async fn handle(
         Work::Slow => Turn::Slow,
         Work::Read => Turn::Read,
     };
-    let _running = match door.memory.turn(body.len(), turn).await {
+    let running = match door.memory.turn(body.len(), turn).await {
         Ok(running) => running,
         Err(error) => return later(error),
     };
@@ -422,7 +422,7 @@ async fn handle(
         ..Request::default()
     };
     let waited = match head.extensions.get::<Arc<Client>>() {
-        Some(client) if route.work == Work::Read => Some(door.for_waiting(client.clone())),
+        Some(client) if route.work == Work::Read => Some(door.for_waiting(client.clone(), running.steps())),
         _ => None,
     };
     let door = waited.as_ref().unwrap_or(door);

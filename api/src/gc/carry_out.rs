@@ -2,18 +2,22 @@
 
 use std::path::Path;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::plan::DEFAULT_EXPERIMENT;
-use super::uses::Needed;
-use super::{GcItem, GcKept, GcKind, GcPlan, GcReport, folders, receipt};
+use super::plan::{DEFAULT_EXPERIMENT, Judge, Judged};
+use super::{GcItem, GcKept, GcKind, GcPlan, GcReport, folders, receipt, uses};
 use crate::engine::event::{ExperimentPurged, GarbageCollected, LoggedModelDeleted, RunPurged};
 use crate::{
-    Batch, CompactOptions, Durability, EntityKey, ExperimentId, Lifecycle, LocalStore, ModelId, Result, RunId, Snapshot,
+    Batch, CompactOptions, Durability, EntityKey, Error, ExperimentId, Lifecycle, LocalStore, ModelId, Result, RunId,
+    Snapshot,
 };
 
 /// Things in one batch, and in one receipt.
 const ITEMS_AT_ONCE: usize = 500;
+/// How often to look again because something else was registered meanwhile.
+const LOOKS_MAX: usize = 20;
+/// Why something stays that was deleted when the plan was made.
+const RESTORED: &str = "it was restored since the plan";
 
 impl LocalStore {
     /// Removes what a plan says: see [`Store::gc`](crate::Store::gc).
@@ -44,8 +48,9 @@ impl LocalStore {
                 _ => report.skipped.push(why_not(item, &fresh)),
             }
         }
+        let mut gone = FxHashSet::default();
         for items in going.chunks(ITEMS_AT_ONCE) {
-            self.collect(plan, items, &mut report)?;
+            self.collect(plan, items, &mut gone, &mut report)?;
         }
         if report.runs_count > 0 {
             let compacted = self.compact(&CompactOptions::default())?;
@@ -56,41 +61,57 @@ impl LocalStore {
     }
 
     /// Removes some things, after their receipt.
-    fn collect(&self, plan: &GcPlan, items: &[GcItem], report: &mut GcReport) -> Result<()> {
+    fn collect(
+        &self,
+        plan: &GcPlan,
+        items: &[GcItem],
+        gone: &mut FxHashSet<RunId>,
+        report: &mut GcReport,
+    ) -> Result<()> {
         let snapshot = self.snapshot()?;
         let mut receipts = Vec::with_capacity(items.len());
         for item in items {
             receipts.push(receipt::of(item, &snapshot)?);
         }
-        // Hashing took its time: look once more, so that only a registration at this very moment can come too late.
-        let snapshot = self.snapshot()?;
-        let needed = Needed::by_versions(&snapshot)?;
-        let (mut batch, mut removed, mut going) = (Batch::new(), Vec::new(), Vec::new());
-        for (item, receipt) in items.iter().zip(receipts) {
-            let why = match item.kind {
-                GcKind::Run | GcKind::LoggedModel => needed.of(&item.id).to_vec(),
-                // The folder's name is the id.
-                GcKind::Orphan => needed.of(item.id.rsplit('/').next().unwrap_or_default()).to_vec(),
-                GcKind::Experiment | GcKind::File => Vec::new(),
-            };
-            if !why.is_empty() || !self.add_events(&snapshot, item, &going, &mut batch)? {
-                let why = if why.is_empty() { vec!["it was restored since the plan".to_owned()] } else { why };
-                let (id, name) = (item.id.clone(), item.name.clone());
-                report.skipped.push(GcKept { kind: item.kind, id, name, why });
-                continue;
+        let mut looks = 0;
+        let (going, skipped, lsn, file_bytes) = loop {
+            // Hashing took its time: look once more. The batch is refused if anything begins to use something after this
+            // look, so the look and the purge are one decision.
+            looks += 1;
+            let snapshot = self.snapshot()?;
+            let judged = Judge { snapshot: &snapshot, options: &plan.options, gone: &*gone }.judge()?;
+            let (mut batch, mut removed, mut going, mut skipped) = (Batch::new(), Vec::new(), Vec::new(), Vec::new());
+            for (item, receipt) in items.iter().zip(&receipts) {
+                let why = why_stays(item, &judged)?;
+                if !why.is_empty() || !self.add_events(&snapshot, item, &going, &mut batch)? {
+                    let why = if why.is_empty() { vec![RESTORED.to_owned()] } else { why };
+                    let (id, name) = (item.id.clone(), item.name.clone());
+                    skipped.push(GcKept { kind: item.kind, id, name, why });
+                    continue;
+                }
+                removed.push(receipt.clone());
+                going.push(item);
             }
-            removed.push(receipt);
-            going.push(item);
-        }
-        if going.is_empty() {
-            return Ok(());
-        }
-        let (at_ms, deleted_before_ms) = (self.now().0, plan.options.deleted_before_ms);
-        let file_bytes: u64 = removed.iter().map(|removed| removed.artifact_bytes).sum();
-        batch.push_event(GarbageCollected { at_ms, deleted_before_ms, removed });
-        report.receipts.push(self.append_part(batch, Durability::Sync)?.lsn);
+            if going.is_empty() {
+                report.skipped.extend(skipped);
+                return Ok(());
+            }
+            let (at_ms, deleted_before_ms) = (self.now().0, plan.options.deleted_before_ms);
+            let file_bytes: u64 = removed.iter().map(|removed| removed.artifact_bytes).sum();
+            batch.push_event(GarbageCollected { at_ms, deleted_before_ms, removed });
+            match self.append_part(batch.expect_no(snapshot.position(), uses::may_begin), Durability::Sync) {
+                Ok(receipt) => break (going, skipped, receipt.lsn, file_bytes),
+                Err(Error::Conflict { .. }) if looks < LOOKS_MAX => {}
+                Err(error) => return Err(error),
+            }
+        };
+        report.skipped.extend(skipped);
+        report.receipts.push(lsn);
         // From here on the files are nobody's.
         for item in &going {
+            if let (GcKind::Run, Ok(run)) = (item.kind, item.id.parse()) {
+                gone.insert(run);
+            }
             if let Some(folder) = &item.folder {
                 folders::remove(folder.as_ref())?;
             }
@@ -147,6 +168,24 @@ impl LocalStore {
         };
         Ok(folders::disk_bytes(self.path())? + elsewhere)
     }
+}
+
+/// Why a thing stays after all; empty if it goes.
+fn why_stays(item: &GcItem, judged: &Judged) -> Result<Vec<String>> {
+    let restored = || vec![RESTORED.to_owned()];
+    Ok(match item.kind {
+        GcKind::Run => {
+            let run = item.id.parse().map_err(|_| receipt::no_id(item))?;
+            judged.runs.get(&run).cloned().unwrap_or_else(restored)
+        }
+        GcKind::LoggedModel => {
+            let model = item.id.parse().map_err(|_| receipt::no_id(item))?;
+            judged.models.get(&model).cloned().unwrap_or_else(restored)
+        }
+        // The folder's name is the id.
+        GcKind::Orphan => judged.needed.of(item.id.rsplit('/').next().unwrap_or_default()).to_vec(),
+        GcKind::Experiment | GcKind::File => Vec::new(),
+    })
 }
 
 /// Why a thing of a plan is not in a plan that was made now.

@@ -4,7 +4,8 @@
 //! plan_gc ──► GcPlan, a value: what goes, what stays and why ──► gc: plan again, keep what both plans say
 //!    uses (who still needs it), folders (where its files are)        │  for some runs at a time:
 //!                                                                    ├─ hash what goes
-//!                                                                    ├─ append purges and receipt, one batch, Sync
+//!                                                                    ├─ append purges and receipt, one batch, Sync,
+//!                                                                    │  unless a use began since the last look
 //!                                                                    ├─ remove the files
 //!                                                                    └─ at the end: compact
 //! ```

@@ -53,8 +53,7 @@ impl LocalStore {
         let planner = Planner {
             places: Places::new(root.to_string_lossy(), "/"),
             series_bytes: series_bytes(&snapshot)?,
-            snapshot: &snapshot,
-            options,
+            judge: Judge { snapshot: &snapshot, options, gone: &FxHashSet::default() },
             folder,
             root,
             now_ms: self.now().0,
@@ -72,9 +71,16 @@ fn series_bytes(snapshot: &Snapshot) -> Result<FxHashMap<RunId, u64>> {
     Ok(bytes)
 }
 
+/// Decides what goes, by what the store says at one position; looks at no folder.
+pub(super) struct Judge<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) options: &'a GcOptions,
+    /// Runs that the collection has purged already.
+    pub(super) gone: &'a FxHashSet<RunId>,
+}
+
 struct Planner<'a> {
-    snapshot: &'a Snapshot,
-    options: &'a GcOptions,
+    judge: Judge<'a>,
     places: Places,
     /// The store's folder, absolute.
     folder: PathBuf,
@@ -92,14 +98,88 @@ struct Family {
     models: Vec<(ModelId, std::sync::Arc<LoggedModelState>)>,
 }
 
+/// Candidates of a collection, with the reasons why they stay: none, if they go.
+pub(super) struct Judged {
+    pub(super) needed: Needed,
+    pub(super) runs: FxHashMap<RunId, Vec<String>>,
+    pub(super) models: FxHashMap<ModelId, Vec<String>>,
+}
+
+impl Judge<'_> {
+    pub(super) fn judge(&self) -> Result<Judged> {
+        let needed = Needed::by_versions(self.snapshot)?;
+        let (runs, models) = self.decide(&self.families()?, &needed);
+        Ok(Judged { needed, runs, models })
+    }
+
+    fn families(&self) -> Result<Vec<Family>> {
+        let mut families = Vec::new();
+        for (id, state) in self.snapshot.experiments_ever()? {
+            let mut runs = Vec::new();
+            for run in self.snapshot.runs_of(id)? {
+                if let Some(state) = self.snapshot.run(run)?.filter(|state| state.lifecycle != Lifecycle::Purged) {
+                    runs.push((run, state));
+                }
+            }
+            families.push(Family { id, state, runs, models: self.snapshot.logged_models_of(id)? });
+        }
+        Ok(families)
+    }
+
+    /// Whether a thing was deleted long enough ago.
+    fn is_old(&self, lifecycle: Lifecycle, deleted_ms: Option<i64>) -> bool {
+        lifecycle == Lifecycle::Deleted && deleted_ms.unwrap_or(0) < self.options.deleted_before_ms
+    }
+
+    /// Every run and model that was deleted long enough ago, with the reasons why it stays: none, if it goes.
+    fn decide(
+        &self,
+        families: &[Family],
+        needed: &Needed,
+    ) -> (FxHashMap<RunId, Vec<String>>, FxHashMap<ModelId, Vec<String>>) {
+        let mut runs_going = FxHashMap::default();
+        let (mut runs, mut models) = (Vec::new(), Vec::new());
+        for family in families {
+            for (id, state) in &family.runs {
+                runs.push(RunNode::of(*id, state));
+                if self.is_old(state.lifecycle_in(&family.state), deleted_ms(family, state)) {
+                    let mut why = needed.of(&id.to_string()).to_vec();
+                    why.extend(pinned(&state.tags));
+                    runs_going.insert(*id, why);
+                }
+            }
+        }
+        let mut models_going = FxHashMap::default();
+        for (id, state) in families.iter().flat_map(|family| &family.models) {
+            let is_deleted = state.lifecycle == Lifecycle::Deleted;
+            let maker: Option<RunId> = state.source_run.parse().ok();
+            let of_gone_run = maker.is_some_and(|run| runs_going.contains_key(&run) || self.gone.contains(&run));
+            let may_go = match is_deleted {
+                true => self.is_old(state.lifecycle, Some(state.last_updated_time_ms)),
+                false => self.options.with_models && of_gone_run,
+            };
+            if may_go {
+                let mut why = needed.of(&id.to_string()).to_vec();
+                why.extend(pinned(&state.tags));
+                models_going.insert(*id, why);
+            }
+            let of_metrics = state.metric_series.iter().map(|(run, _)| *run);
+            let runs_of: FxHashSet<RunId> = of_metrics.chain(maker).collect();
+            models.push(ModelNode { id: *id, runs: runs_of.into_iter().collect(), may_go, is_deleted });
+        }
+        uses::settle(&runs, &models, &mut runs_going, &mut models_going);
+        (runs_going, models_going)
+    }
+}
+
 impl Planner<'_> {
     fn plan(&self) -> Result<GcPlan> {
-        let needed = Needed::by_versions(self.snapshot)?;
-        let families = self.families()?;
-        let (runs_going, models_going) = self.judge(&families, &needed);
+        let needed = Needed::by_versions(self.judge.snapshot)?;
+        let families = self.judge.families()?;
+        let (runs_going, models_going) = self.judge.decide(&families, &needed);
         let mut plan = GcPlan {
-            options: self.options.clone(),
-            position: self.snapshot.position(),
+            options: self.judge.options.clone(),
+            position: self.judge.snapshot.position(),
             items: Vec::new(),
             kept: Vec::new(),
         };
@@ -132,7 +212,7 @@ impl Planner<'_> {
                     None => left = true,
                 }
             }
-            if !left && self.is_old(family.state.lifecycle, Some(family.state.last_update_time_ms)) {
+            if !left && self.judge.is_old(family.state.lifecycle, Some(family.state.last_update_time_ms)) {
                 empty.push(family);
             }
         }
@@ -149,65 +229,6 @@ impl Planner<'_> {
         }
         self.add_files(&mut plan.items)?;
         Ok(plan)
-    }
-
-    fn families(&self) -> Result<Vec<Family>> {
-        let mut families = Vec::new();
-        for (id, state) in self.snapshot.experiments_ever()? {
-            let mut runs = Vec::new();
-            for run in self.snapshot.runs_of(id)? {
-                if let Some(state) = self.snapshot.run(run)?.filter(|state| state.lifecycle != Lifecycle::Purged) {
-                    runs.push((run, state));
-                }
-            }
-            families.push(Family { id, state, runs, models: self.snapshot.logged_models_of(id)? });
-        }
-        Ok(families)
-    }
-
-    /// Whether a thing was deleted long enough ago.
-    fn is_old(&self, lifecycle: Lifecycle, deleted_ms: Option<i64>) -> bool {
-        lifecycle == Lifecycle::Deleted && deleted_ms.unwrap_or(0) < self.options.deleted_before_ms
-    }
-
-    /// Every run and model that was deleted long enough ago, with the reasons why it stays: none, if it goes.
-    fn judge(
-        &self,
-        families: &[Family],
-        needed: &Needed,
-    ) -> (FxHashMap<RunId, Vec<String>>, FxHashMap<ModelId, Vec<String>>) {
-        let mut runs_going = FxHashMap::default();
-        let (mut runs, mut models) = (Vec::new(), Vec::new());
-        for family in families {
-            for (id, state) in &family.runs {
-                runs.push(RunNode::of(*id, state));
-                if self.is_old(state.lifecycle_in(&family.state), deleted_ms(family, state)) {
-                    let mut why = needed.of(&id.to_string()).to_vec();
-                    why.extend(pinned(&state.tags));
-                    runs_going.insert(*id, why);
-                }
-            }
-        }
-        let mut models_going = FxHashMap::default();
-        for (id, state) in families.iter().flat_map(|family| &family.models) {
-            let is_deleted = state.lifecycle == Lifecycle::Deleted;
-            let maker: Option<RunId> = state.source_run.parse().ok();
-            let of_gone_run = maker.is_some_and(|run| runs_going.contains_key(&run));
-            let may_go = match is_deleted {
-                true => self.is_old(state.lifecycle, Some(state.last_updated_time_ms)),
-                false => self.options.with_models && of_gone_run,
-            };
-            if may_go {
-                let mut why = needed.of(&id.to_string()).to_vec();
-                why.extend(pinned(&state.tags));
-                models_going.insert(*id, why);
-            }
-            let of_metrics = state.metric_series.iter().map(|(run, _)| *run);
-            let runs_of: FxHashSet<RunId> = of_metrics.chain(maker).collect();
-            models.push(ModelNode { id: *id, runs: runs_of.into_iter().collect(), may_go, is_deleted });
-        }
-        uses::settle(&runs, &models, &mut runs_going, &mut models_going);
-        (runs_going, models_going)
     }
 
     fn run_item(&self, family: &Family, id: RunId, state: &RunState) -> Result<GcItem> {
@@ -296,7 +317,7 @@ impl Planner<'_> {
             for folder in candidates {
                 let name = file_name(&folder);
                 let purged = match (name.parse::<RunId>(), name.parse::<ModelId>()) {
-                    (Ok(run), _) => self.snapshot.run(run)?.is_some(),
+                    (Ok(run), _) => self.judge.snapshot.run(run)?.is_some(),
                     (_, Ok(_)) => false,
                     _ => continue,
                 };
@@ -313,7 +334,7 @@ impl Planner<'_> {
                     continue;
                 }
                 if !purged {
-                    let before_ms = self.options.deleted_before_ms.min(self.now_ms - ORPHAN_AGE_MS);
+                    let before_ms = self.judge.options.deleted_before_ms.min(self.now_ms - ORPHAN_AGE_MS);
                     if folders::changed_ms(&folder)? >= before_ms {
                         continue;
                     }
@@ -341,7 +362,7 @@ impl Planner<'_> {
                 let is_old = file.extension().is_some_and(|extension| extension == "bad")
                     && file.is_file()
                     && !file.is_symlink()
-                    && folders::changed_ms(&file)? < self.options.deleted_before_ms;
+                    && folders::changed_ms(&file)? < self.judge.options.deleted_before_ms;
                 if is_old {
                     items.push(GcItem {
                         kind: GcKind::File,

@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::event::Event;
 use crate::engine::event::payload::Decoded;
 use crate::{
-    Error, LocalStore, LoggedModelSpec, ModelId, PIN_TAG, RegisteredModelSpec, RunId, RunSpec, VerifyReport,
+    EntityKey, Error, LocalStore, LoggedModelSpec, ModelId, PIN_TAG, RegisteredModelSpec, RunId, RunSpec, VerifyReport,
     VersionSpec,
 };
 
@@ -371,4 +371,54 @@ fn a_folder_of_artifacts_elsewhere_may_be_of_another_store_too() {
     let mut options = GcOptions::deleted_before(ALL);
     options.artifact_root = Some(shared.display().to_string());
     assert!(lab.store.plan_gc(&options).unwrap().items.is_empty());
+}
+
+#[test]
+fn a_version_registered_before_a_purge_never_loses_its_files() {
+    let lab = Lab::new();
+    lab.store.create_registered_model("fraud").unwrap();
+    let runs: Vec<RunId> = (0..40).map(|number| lab.run(&format!("trial-{number}"))).collect();
+    for run in &runs {
+        lab.put(run, "weights", 10);
+        lab.store.delete_run(*run).unwrap();
+    }
+    let (store, of) = (lab.store.clone(), runs.clone());
+    let registering = std::thread::spawn(move || {
+        for run in &of {
+            store.create_version("fraud", VersionSpec::from_source(format!("runs:/{run}/weights"))).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    });
+    while !registering.is_finished() {
+        // Some at a time, so that many collections and registrations meet.
+        let mut plan = lab.plan();
+        plan.items.truncate(1);
+        match lab.store.gc(&plan) {
+            Ok(_) | Err(Error::Conflict { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    registering.join().unwrap();
+    let snapshot = lab.store.snapshot().unwrap();
+    let at = |key: EntityKey, is_it: fn(&Event) -> bool| {
+        let events = snapshot.events(&key).unwrap();
+        let found = events.iter().find(|record| matches!(&record.event, Decoded::Known(event) if is_it(event)));
+        found.map(|record| record.lsn)
+    };
+    let (number, _) = snapshot.registered_models().unwrap().remove(0);
+    let mut kept = 0;
+    for (run, version) in runs.iter().zip(1..) {
+        let registered =
+            at(EntityKey::ModelVersion(number, version), |event| matches!(event, Event::ModelVersionCreated(_)));
+        let purged = at(EntityKey::Run(*run), |event| matches!(event, Event::RunPurged(_)));
+        match purged {
+            None => {
+                assert!(lab.folder(run).exists(), "run {run} was not purged");
+                kept += 1;
+            }
+            Some(purged) => assert!(registered.unwrap() > purged, "run {run} was purged at {purged}: {registered:?}"),
+        }
+    }
+    assert!(kept > 0, "no registration came in time");
+    assert!(is_sound(&lab.store.verify().unwrap()));
 }

@@ -14,6 +14,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::engine::event::Event;
 use crate::{ModelId, PIN_TAG, Result, RunId, Snapshot};
 
 /// The tag that names a run's parent.
@@ -69,6 +70,23 @@ fn ids_in(text: &str) -> Vec<String> {
     let runs = text.as_bytes().chunk_by(|a, b| is_digit(a) == is_digit(b));
     let ids = runs.filter(|run| run.len() == 32 && run.first().is_some_and(is_digit));
     ids.map(|id| String::from_utf8_lossy(id).into_owned()).collect()
+}
+
+/// Whether an event may begin a use of something that was not used before.
+pub(super) fn may_begin(event: &Event) -> bool {
+    use Event as E;
+    let names_another = |tags: &[(String, String)]| tags.iter().any(|(key, _)| key == PARENT_TAG || key == PIN_TAG);
+    match event {
+        E::RunCreated(created) => names_another(&created.tags),
+        E::RunTagsSet(set) => names_another(&set.tags),
+        E::ParamsLogged(_) | E::RunUpdated(_) | E::RunTagDeleted(_) | E::RunLeased(_) | E::ArtifactLogged(_) => false,
+        E::RunDeleted(_) | E::RunPurged(_) | E::GarbageCollected(_) => false,
+        E::ExperimentCreated(_) | E::ExperimentRenamed(_) | E::ExperimentTagsSet(_) | E::ExperimentTagDeleted(_) => {
+            false
+        }
+        // Also whatever later versions add.
+        _ => true,
+    }
 }
 
 /// A run that may go, or that may need others.

@@ -33,6 +33,15 @@ const CLIENT_GONE: u16 = 499;
 pub trait Waiting: Debug + Send + Sync {
     /// Whether the answer is still wanted. Called once for every few entities read.
     fn is_waiting(&self) -> bool;
+
+    /// Makes room for what a read holds so far, in bytes: called while it grows. Default: there is room for anything.
+    ///
+    /// # Errors
+    /// Whatever the call is to end with, where there is no room.
+    fn make_room(&self, bytes: usize) -> ApiResult<()> {
+        let _ = bytes;
+        Ok(())
+    }
 }
 
 impl Mlflow {
@@ -51,6 +60,16 @@ impl Mlflow {
             Some(waiting) if !waiting.is_waiting() => Err(client_gone()),
             _ => Ok(()),
         }
+    }
+}
+
+impl Mlflow {
+    /// Call this while an answer grows whose size a client chooses, with its bytes so far.
+    ///
+    /// # Errors
+    /// Those of [`Waiting::make_room`].
+    pub(crate) fn check_room(&self, bytes: usize) -> ApiResult<()> {
+        self.waiting.as_ref().map_or(Ok(()), |waiting| waiting.make_room(bytes))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Random histories of stores that sync with each other, compared with a model of the rules in plain Rust.
 //!
-//! A history has two or three stores that change things, with clocks that are hours off. They sync in any direction,
+//! A history has two to five stores that change things, with clocks that are hours off. They sync in any direction,
 //! completely or interrupted; they are copied by a replay, compacted, and reopened from their logs alone. During a
 //! sync, files of the source may vanish, as on a file system of several machines: then the sync is refused, or copies
 //! what is before the gap and notes nothing after it. After each sync the target must answer as the model does, and
@@ -730,7 +730,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = SimRng::new(seed);
-        let count = 2 + rng.below(3);
+        let count = 2 + rng.below(4);
         let sides = (0..count).map(|at| Side::new(seed ^ (at + 1) << 32, rng.below(9) as i64 - 4)).collect();
         let (told, made, points) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
         Self { rng, sides, next: 1, told, made, points, params_told: false }

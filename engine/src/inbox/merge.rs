@@ -25,6 +25,7 @@ use rustc_hash::FxHashSet;
 use super::gather::{Gather, Pushed};
 use super::inspect::{Inspection, inspect};
 use super::reader::{Look, Reader, Stop, Window, list_segments};
+use super::record::{self, Segments};
 use super::report::{InboxProblem, InboxProblemKind, MergeReport};
 use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
 use crate::core::Core;
@@ -45,11 +46,17 @@ const EMPTY_FOR_MS: u64 = 60_000;
 #[derive(Debug)]
 struct Inboxes {
     use_map: bool,
+    /// Goes on after what is missing or damaged.
+    accepts_loss: bool,
     news: Option<Arc<dyn Map>>,
     seen: Option<u64>,
     open: BTreeMap<WriterId, Reader>,
     /// Folders without segments, and since when.
     empty: BTreeMap<WriterId, u64>,
+    /// Those of them that had a segment.
+    absent: BTreeSet<WriterId>,
+    /// Inboxes that were removed without all their segments, since the last report.
+    lost: u64,
     /// Merged but not removable, or a store of its own; not checked again.
     left: BTreeSet<WriterId>,
     problems: Vec<InboxProblem>,
@@ -69,6 +76,21 @@ struct Peek {
     unknown: bool,
 }
 
+/// Whether an inbox without segments had some: then, whether no power cut can have taken them.
+fn misses_all(storage: &dyn Storage, writer: WriterId) -> io::Result<Option<bool>> {
+    match record::read(storage, writer) {
+        // The first one may just have been made.
+        (Segments::There, is_sure) => Ok(list_segments(storage, writer)?.is_empty().then_some(is_sure)),
+        _ => Ok(None),
+    }
+}
+
+/// The problem of such an inbox.
+fn misses_all_text(storage: &dyn Storage, writer: WriterId) -> String {
+    let path = storage.display_path(&dir_of(writer));
+    format!("{}: all its segments are missing, with what was not merged yet", path.display())
+}
+
 /// Whether a folder of the inbox is a store rather than an inbox.
 fn is_store(storage: &dyn Storage, dir: &str) -> io::Result<bool> {
     match storage.list(dir) {
@@ -78,14 +100,18 @@ fn is_store(storage: &dyn Storage, dir: &str) -> io::Result<bool> {
 }
 
 impl Inboxes {
-    /// `use_map`: whether segments are read through maps, where the storage allows it.
-    fn new(use_map: bool) -> Self {
+    /// `use_map`: whether segments are read through maps, where the storage allows it. `accepts_loss`: whether to go on
+    /// after what is missing or damaged.
+    fn new(use_map: bool, accepts_loss: bool) -> Self {
         Self {
             use_map,
+            accepts_loss,
             news: None,
             seen: None,
             open: BTreeMap::new(),
             empty: BTreeMap::new(),
+            absent: BTreeSet::new(),
+            lost: 0,
             left: BTreeSet::new(),
             problems: Vec::new(),
             window: Window::default(),
@@ -140,6 +166,9 @@ impl Inboxes {
             entries => entries.map_err(|error| io("list", INBOX_DIR, error))?,
         };
         self.problems.retain(|problem| problem.writer.is_some());
+        let listed: BTreeSet<WriterId> = entries.iter().filter_map(|entry| entry.name.parse().ok()).collect();
+        self.empty.retain(|writer, _| listed.contains(writer));
+        self.absent.retain(|writer| listed.contains(writer));
         for entry in entries {
             match entry.name.parse::<WriterId>() {
                 Ok(writer) if entry.is_dir => {
@@ -170,10 +199,12 @@ impl Inboxes {
         match ordinals.first() {
             Some(&first) => {
                 self.empty.remove(&writer);
+                self.absent.remove(&writer);
                 let applied = core.pipeline.load_writer(Peer::Writer(writer))?;
                 let mut reader = Reader::new(core.store_id, writer, first, applied, self.use_map);
                 // What the log already holds may not be durable yet.
                 reader.applied_at = if applied > 0 { core.pipeline.published() } else { Lsn::ZERO };
+                reader.accepts_loss = self.accepts_loss;
                 self.open.insert(writer, reader);
             }
             // A store of a process that could not reach this one's holder; a sync merges it.
@@ -185,8 +216,20 @@ impl Inboxes {
             }
             None => {
                 let since = *self.empty.entry(writer).or_insert(now_ms);
-                if now_ms.saturating_sub(since) >= EMPTY_FOR_MS {
+                let missed = misses_all(storage, writer)
+                    .map_err(|error| Error::io("list", storage.display_path(&dir), error))?;
+                match missed {
+                    Some(_) if !self.accepts_loss => self.absent.insert(writer),
+                    _ => self.absent.remove(&writer),
+                };
+                let is_over = match missed {
+                    Some(is_sure) if !self.accepts_loss && is_sure => false,
+                    _ => now_ms.saturating_sub(since) >= EMPTY_FOR_MS,
+                };
+                if is_over || missed.is_some() && self.accepts_loss {
                     self.empty.remove(&writer);
+                    self.absent.remove(&writer);
+                    self.lost += u64::from(missed.is_some());
                     let mut reader = Reader::new(core.store_id, writer, 1, 0, self.use_map);
                     if !core.read_only && reader.owner_is_gone(storage) {
                         self.remove(storage, &reader);
@@ -201,6 +244,8 @@ impl Inboxes {
     fn remove(&mut self, storage: &dyn Storage, reader: &Reader) -> bool {
         let dir = dir_of(reader.writer);
         let removed = (|| {
+            // Else the next holder would miss them, if this one dies before the folder is gone.
+            record::write(storage, reader.writer, Segments::Merged)?;
             for ordinal in list_segments(storage, reader.writer)? {
                 storage.remove(&path_of(reader.writer, ordinal))?;
             }
@@ -223,6 +268,7 @@ impl Inboxes {
     fn merge(&mut self, core: &Core, report: &mut MergeReport) -> Result<Merged> {
         let now_ms = core.pipeline.clock.monotonic_ms();
         self.discover(core, now_ms)?;
+        report.frames_lost += std::mem::take(&mut self.lost);
         let inbox_dir = core.storage.display_path(INBOX_DIR);
         let mut gone: Vec<WriterId> = Vec::new();
         let mut no_room = false;
@@ -267,12 +313,21 @@ impl Inboxes {
         Ok(if no_room { Merged::NoRoom } else { Merged::All })
     }
 
-    fn problems(&self) -> Vec<InboxProblem> {
+    fn problems(&self, storage: &dyn Storage) -> Vec<InboxProblem> {
         let mut problems = self.problems.clone();
+        problems.extend(self.absent.iter().map(|writer| InboxProblem {
+            writer: Some(*writer),
+            kind: InboxProblemKind::Gap,
+            what: misses_all_text(storage, *writer),
+        }));
         for reader in self.open.values() {
             let writer = Some(reader.writer);
             if let Some(what) = reader.unreadable.clone() {
                 problems.push(InboxProblem { writer, kind: InboxProblemKind::Unreadable, what });
+                continue;
+            }
+            if let (Stop::No, Some(what)) = (&reader.stop, reader.absent.clone()) {
+                problems.push(InboxProblem { writer, kind: InboxProblemKind::Gap, what });
                 continue;
             }
             match (&reader.stop, reader.waits_for) {
@@ -499,6 +554,7 @@ impl Pass<'_> {
             if let Some((kind, what)) = reader.refuses(header.lsn.0) {
                 return Ok(End::Left(kind, what));
             }
+            reader.note_gap(header.lsn.0);
             match header.kind {
                 FrameKind::Batch => {}
                 FrameKind::Mark => {
@@ -612,9 +668,10 @@ pub(crate) struct StoreInboxes {
 }
 
 impl StoreInboxes {
-    /// `use_map`: whether segments are read through maps, where the storage allows it.
-    pub(crate) fn new(use_map: bool) -> Self {
-        Self { inboxes: Mutex::new(Inboxes::new(use_map)) }
+    /// `use_map`: whether segments are read through maps, where the storage allows it. `accepts_loss`: whether merges go
+    /// on after what is missing or damaged.
+    pub(crate) fn new(use_map: bool, accepts_loss: bool) -> Self {
+        Self { inboxes: Mutex::new(Inboxes::new(use_map, accepts_loss)) }
     }
 
     /// Reads all inboxes and changes nothing.
@@ -629,19 +686,29 @@ impl StoreInboxes {
             entries => entries.map_err(|error| Error::io("list", storage.display_path(INBOX_DIR), error))?,
         };
         let mut window = Window::default();
+        let known: Vec<_> = inboxes.problems(storage).into_iter().map(|problem| problem.writer).collect();
         for writer in entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()) {
             let dir = dir_of(writer);
             let io = |error| Error::io("read", storage.display_path(&dir), error);
-            let Some(&first) = list_segments(storage, writer).map_err(io)?.first() else { continue };
+            let Some(&first) = list_segments(storage, writer).map_err(io)?.first() else {
+                if misses_all(storage, writer).map_err(io)?.is_some() {
+                    found.problems.push((dir, misses_all_text(storage, writer)));
+                }
+                continue;
+            };
             found.count += 1;
             let applied = core.pipeline.applied_number(writer)?;
             let mut reader = Reader::new(core.store_id, writer, first, applied, inboxes.use_map);
             let inspected = inspect(storage, &mut reader, &mut window, now_ms, &mut found.frames_unmerged);
-            match (inspected.map_err(io), reader.stop) {
+            // A holder may have merged and removed segments since a store was opened for reading.
+            let may_be_merged = core.read_only && !known.contains(&Some(writer));
+            match (inspected.map_err(io), reader.stop, reader.absent) {
                 // Only this inbox is affected: the others are still read.
-                (Err(error), _) => found.problems.push((dir, error.to_string())),
-                (Ok(()), Stop::Left(_, what)) => found.problems.push((dir, what)),
-                (Ok(()), _) => {}
+                (Err(error), ..) => found.problems.push((dir, error.to_string())),
+                (Ok(()), Stop::Left(InboxProblemKind::Gap, _), _) if may_be_merged => {}
+                (Ok(()), Stop::Left(_, what), _) => found.problems.push((dir, what)),
+                (Ok(()), _, Some(what)) if !may_be_merged => found.problems.push((dir, what)),
+                (Ok(()), ..) => {}
             }
         }
         Ok(found)
@@ -682,7 +749,7 @@ impl StoreInboxes {
             let mut inboxes = self.inboxes.lock();
             let merged = inboxes.merge(core, &mut report)?;
             report.inboxes_open = inboxes.open.len() as u64;
-            report.problems = inboxes.problems();
+            report.problems = inboxes.problems(&*core.storage);
             if merged == Merged::All && !inboxes.peeks.is_empty() {
                 inboxes.peeks.clear();
             }

@@ -69,6 +69,14 @@ pub struct Batch {
     look_up: Option<LookUp>,
     pub(crate) expect_head: Option<Lsn>,
     pub(crate) expect: Vec<(EntityKey, Lsn)>,
+    pub(crate) unless: Option<Unless>,
+}
+
+/// A batch is not appended if something happened since a position.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unless {
+    pub(crate) since: Lsn,
+    pub(crate) happened: fn(&Event) -> bool,
 }
 
 impl Batch {
@@ -209,9 +217,31 @@ impl Batch {
         self
     }
 
+    /// Appends only if none of the events after a position is one of these: for decisions that depend on more than the
+    /// entities that they change. The events are read again while nothing else is appended, so `since` should be recent.
+    ///
+    /// ```
+    /// use runlode_engine::event::{Event, RunPurged};
+    /// use runlode_engine::{Batch, Lsn, RunId};
+    ///
+    /// let is_registered = |event: &Event| matches!(event, Event::ModelVersionCreated(_));
+    /// let batch = Batch::new().event(RunPurged { run: RunId([1; 16]) }).expect_no(Lsn(7), is_registered);
+    /// assert_eq!(batch.events_count(), 1);
+    /// ```
+    #[must_use]
+    pub fn expect_no(mut self, since: Lsn, happened: fn(&Event) -> bool) -> Self {
+        self.unless = Some(Unless { since, happened });
+        self
+    }
+
+    /// Whether any condition must hold for it to be appended.
+    pub(crate) fn has_expectation(&self) -> bool {
+        self.expect_head.is_some() || !self.expect.is_empty() || self.unless.is_some()
+    }
+
     /// Whether the batch is empty if its points are left out.
     pub(crate) fn is_nothing_without_points(&self) -> bool {
-        let unconditional = self.expect_head.is_none() && self.expect.is_empty();
+        let unconditional = !self.has_expectation();
         self.events.is_empty() && self.origin.merged.is_none() && self.origin.key.is_empty() && unconditional
     }
 

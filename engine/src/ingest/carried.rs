@@ -34,7 +34,7 @@ impl Batch {
         if self.origin.merged.is_some() || self.origin.store.is_some() {
             return refuse("it holds what another log has");
         }
-        if self.expect_head.is_some() || !self.expect.is_empty() || self.has_look_up() {
+        if self.has_expectation() || self.has_look_up() {
             return refuse("it has conditions");
         }
         let mut out = vec![VERSION];

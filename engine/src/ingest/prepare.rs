@@ -134,6 +134,7 @@ impl Pipeline {
         prepared.events.clone_from(&batch.events);
         prepared.expect_head = batch.expect_head;
         prepared.expect.clone_from(&batch.expect);
+        prepared.unless = batch.unless;
         Ok(prepared)
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::base::Seen;
+use super::batch::Unless;
 use super::encode::{Late, Planned};
 use super::late::Looked;
 use crate::entity::{EntityKey, EntityState};
@@ -44,6 +45,7 @@ pub(crate) struct Prepared {
     pub(super) acknowledged: bool,
     pub(super) expect_head: Option<Lsn>,
     pub(super) expect: Vec<(EntityKey, Lsn)>,
+    pub(super) unless: Option<Unless>,
     /// The result of looking its late points up; `None` if they were not looked up.
     pub(crate) looked: Option<Looked>,
     /// The new keys and contexts of its points. Their numbers are final once the batch is published.
@@ -58,7 +60,7 @@ impl Prepared {
 
     /// Whether the batch expects a position that an earlier batch of its group would change.
     pub(crate) fn has_expectation(&self) -> bool {
-        self.expect_head.is_some() || !self.expect.is_empty()
+        self.expect_head.is_some() || !self.expect.is_empty() || self.unless.is_some()
     }
 
     /// Whether the batch has points.

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::base::Newest;
+use super::batch::Unless;
 use super::encode::{Late, Planned};
 use super::gate::{check_gate, check_gate_merged};
 use super::prepared::{Changes, OwnedDefinition, Prepared, PreparedRow, Refused};
@@ -19,7 +20,8 @@ use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, Lifecycle, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::KeptSeries;
-use crate::event::batch::NoteKind;
+use crate::event::batch::{NoteKind, SectionKind, sections};
+use crate::event::payload::{Decoded, decode};
 use crate::hot::SectionSource;
 use crate::hot::dictionary::Dictionary;
 use crate::hot::entities::{HotEntities, KeyUse};
@@ -196,6 +198,9 @@ impl Sequencer {
             return Err(Refused::Stale);
         }
         self.check_expected(&prepared.expect)?;
+        if let Some(unless) = &prepared.unless {
+            self.check_unless(unless)?;
+        }
         let mut working = Working::new(&prepared.seen);
         let mut changes = Changes::default();
         for (index, event) in prepared.events.iter().enumerate() {
@@ -259,6 +264,23 @@ impl Sequencer {
             if actual != *expected {
                 let what = format!("{key:?}");
                 return Err(Error::Conflict { what, expected: expected.0, actual: actual.0 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that nothing happened that a batch excludes. Reads the log, which nothing appends to meanwhile.
+    fn check_unless(&self, unless: &Unless) -> Result<()> {
+        let mut frames = self.log.read_from(unless.since.next(), self.published())?;
+        while let Some(frame) = frames.next_frame()? {
+            for section in sections(frame.payload).flatten().filter(|section| section.kind == SectionKind::Event as u8)
+            {
+                // An event that cannot be judged counts.
+                let harmless = matches!(decode(section.body), Ok(Decoded::Known(event)) if !(unless.happened)(&event));
+                if !harmless {
+                    let what = "what the batch depends on".to_owned();
+                    return Err(Error::Conflict { what, expected: unless.since.0, actual: frame.lsn.0 });
+                }
             }
         }
         Ok(())

@@ -100,6 +100,26 @@ fn what_is_appended_is_read_back_hot_sealed_and_after_a_reopen() {
     }
 }
 
+#[test]
+fn a_batch_is_refused_if_what_it_excludes_happened_since() {
+    let (_storage, store) = new_store();
+    let id = run_id(1);
+    let since = store.snapshot().unwrap().position();
+    let renamed = |since| {
+        let update = RunUpdated { run: id, status: None, end_time_ms: None, name: Some("x".into()) };
+        Batch::new().event(update).expect_no(since, |event| matches!(event, Event::RunTagsSet(_)))
+    };
+    store.append(Batch::new().event(ParamsLogged { run: id, params: vec![] }), Durability::Buffered).unwrap();
+    store.append(Batch::new().metric(id, "m", point(0, 1.0), None), Durability::Buffered).unwrap();
+    store.append(renamed(since), Durability::Sync).unwrap();
+    let tags = RunTagsSet { run: id, tags: vec![("a".into(), "b".into())] };
+    let tagged = store.append(Batch::new().event(tags), Durability::Sync).unwrap().lsn;
+    let refused = store.append(renamed(since), Durability::Sync);
+    assert!(matches!(refused, Err(Error::Conflict { actual, .. }) if actual == tagged.0), "{refused:?}");
+    store.append(renamed(tagged), Durability::Sync).unwrap();
+    assert!(renamed(tagged).to_bytes().is_err(), "another process cannot judge it");
+}
+
 fn store_of(storage: &Arc<dyn Storage>) -> Store {
     options(storage).open().unwrap()
 }

@@ -7,13 +7,16 @@
 //! looks unchanged is taken from there without reading it, as long as the target still has all its blobs.
 
 use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
-use std::io::{ErrorKind, Read};
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use runlode::beneath::{self, Links, Opened};
 use runlode::engine::{Frozen, FrozenFile};
 use runlode::{Clock, SystemClock};
+use rustix::io::Errno;
 
 use crate::blob::{self, BlobId};
 use crate::error::{Error, Result};
@@ -138,7 +141,7 @@ impl Backups {
             making.add_frozen(store, file, made_ms)?;
         }
         for (path, on_disk, found) in &artifacts {
-            making.add_artifact(path, on_disk, found, made_ms)?;
+            making.add_artifact(&root, path, on_disk, found, made_ms)?;
         }
         let position = frozen.position.0;
         let name = match &options.name {
@@ -230,8 +233,8 @@ impl Making<'_> {
     }
 
     /// An artifact; one that was removed since it was listed is left out.
-    fn add_artifact(&mut self, path: &str, on_disk: &Path, found: &Metadata, now_ms: i64) -> Result<()> {
-        let io = |error| Error::io("read", on_disk, error);
+    fn add_artifact(&mut self, root: &Path, path: &str, on_disk: &Path, found: &Metadata, now_ms: i64) -> Result<()> {
+        let io = |error: io::Error| Error::io("read", on_disk, error);
         if found.is_symlink() {
             match fs::read_link(on_disk) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -250,9 +253,18 @@ impl Making<'_> {
             return Ok(());
         }
         for attempt in 1..=READS_MAX {
-            let mut file = match File::open(on_disk) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                file => file.map_err(io)?,
+            // Since it was listed, somebody may have put a link or a pipe in its place, or in that of a folder above.
+            let below = path.strip_prefix(ARTIFACTS).unwrap_or(path).trim_start_matches('/');
+            let opened =
+                beneath::open_root(root).and_then(|root| beneath::open_file(root.as_fd(), below, Links::Never));
+            let mut file = match opened {
+                Err(Errno::NOENT) => return Ok(()),
+                Ok(Opened::File(file)) => file,
+                Ok(Opened::Folder | Opened::Special) | Err(Errno::LOOP | Errno::NOTDIR) => {
+                    self.skipped.push(format!("{path}: it was replaced by something else while the backup was made"));
+                    return Ok(());
+                }
+                Err(error) => return Err(io(error.into())),
             };
             let before = file.metadata().map_err(io)?;
             let (mut chunks, mut bytes) = (Vec::new(), 0);

@@ -5,6 +5,8 @@
 //! ```
 //! The digits are SHA-256 over everything before `sha256:`, so any change of the file is found before it is parsed.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -19,6 +21,8 @@ pub(crate) const FOLDER: &str = "backups/";
 pub(crate) const MARKER: &str = "runlode-backups";
 /// Its content.
 pub(crate) const MARKER_TEXT: &str = "Backups of Runlode stores, version 1.\n";
+/// What lies in a store's folder, and is in a backup.
+const TOP: [&str; 5] = ["FORMAT", "MANIFEST", "log", "series", "artifacts"];
 const TRAILER: &str = "sha256:";
 const TRAILER_BYTES: usize = TRAILER.len() + 64 + 1;
 
@@ -133,12 +137,27 @@ impl Manifest {
         if self.chunk_bytes == 0 {
             return Err("chunks of no bytes".into());
         }
+        let mut paths = BTreeSet::new();
         for file in &self.files {
             if !is_inside(&file.path) {
                 return Err(format!("the path `{}` leads out of the store", file.path));
             }
+            let top = file.path.split('/').next().unwrap_or_default();
+            if !TOP.contains(&top) || file.link.is_some() && !file.path.starts_with("artifacts/") {
+                return Err(format!("`{}` is no part of a backup", file.path));
+            }
+            if !paths.insert(file.path.as_str()) {
+                return Err(format!("`{}` is in it twice", file.path));
+            }
             if file.len < file.bytes || file.bytes.div_ceil(self.chunk_bytes) != file.chunks.len() as u64 {
                 return Err(format!("`{}` has {} chunks for {} bytes", file.path, file.chunks.len(), file.bytes));
+            }
+        }
+        // Else a restore would write through a link that it has just made.
+        for file in &self.files {
+            let mut above = file.path.match_indices('/').filter_map(|(at, _)| file.path.get(..at));
+            if let Some(above) = above.find(|above| paths.contains(above)) {
+                return Err(format!("`{}` lies below `{above}`, which is no folder", file.path));
             }
         }
         Ok(())
@@ -210,6 +229,21 @@ mod tests {
         for path in ["../x", "/x", "a//b", "", "a/./b", "a/.."] {
             assert!(with(&|m| m.files[0].path = path.into()).is_err(), "{path}");
         }
+        for path in ["index.redb", "LOCK", "RUNLODE-RESTORING", "inbox/a"] {
+            assert!(with(&|m| m.files[0].path = path.into()).is_err(), "{path}");
+        }
+        let link = |path: &str| BackedFile {
+            path: path.into(),
+            bytes: 0,
+            len: 0,
+            link: Some("/tmp".into()),
+            stamp: None,
+            chunks: Vec::new(),
+        };
+        assert!(with(&|m| m.files.push(link("artifacts/a"))).is_ok());
+        assert!(with(&|m| m.files.push(link("log/a"))).is_err(), "a link outside of artifacts");
+        assert!(with(&|m| m.files.extend([link("artifacts/a"), link("artifacts/a/b")])).is_err(), "through a link");
+        assert!(with(&|m| m.files.extend([link("artifacts/a"), link("artifacts/a")])).is_err(), "twice");
         assert!(with(&|m| m.files[0].len = 2).is_err());
         assert!(with(&|m| m.files[0].chunks.clear()).is_err());
         assert!(with(&|m| m.chunk_bytes = 0).is_err());

@@ -5,6 +5,9 @@
 //!                         points/, runs/, ...
 //! /srv/out/               the same, complete
 //! ```
+//! Others may write beside the target and in it. No link there is followed, and none is left in a folder that an export
+//! writes.
+//!
 //! Invariants: a folder without a manifest is never touched. The manifest lists a file only when the file is on the
 //! disk. A complete target is replaced at once: the two folders change places, and the old one is removed then.
 
@@ -13,6 +16,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use runlode::beneath;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use crate::error::{Error, Result};
@@ -22,6 +26,8 @@ use crate::manifest::Manifest;
 const MANIFEST: &str = "runlode-export.json";
 /// Its name until it is whole.
 const NEW_MANIFEST: &str = "runlode-export.json.new";
+/// It has a line for each file: millions of them.
+const MANIFEST_BYTES_MAX: u64 = 512 << 20;
 /// Extension of a file that is being written.
 pub(crate) const UNFINISHED: &str = "unfinished";
 
@@ -54,10 +60,29 @@ pub(crate) fn work_place(target: &Path) -> Result<PathBuf> {
     Ok(target.with_file_name(format!(".{}.unfinished", name.to_string_lossy())))
 }
 
+/// Creates a file in place of whatever has its name, and never through a link.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => File::create_new(path),
+    }
+}
+
+/// Refuses a link in the place where a target is built.
+pub(crate) fn refuse_link(work: &Path) -> Result<()> {
+    match fs::symlink_metadata(work) {
+        Ok(found) if found.is_symlink() => Err(Error::Target(format!(
+            "{} is a link, and no export made it; remove it, or give another target",
+            work.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The manifest of a folder; `None` if it has none.
 fn read_manifest(folder: &Path) -> Result<Option<Manifest>> {
     let path = folder.join(MANIFEST);
-    match fs::read_to_string(&path) {
+    match beneath::read_small(folder, MANIFEST, MANIFEST_BYTES_MAX) {
         Ok(text) => Manifest::parse(&text, &path.display().to_string()).map(Some),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(Error::io("read", &path, error)),
@@ -111,6 +136,7 @@ impl Folder {
         {
             return Ok(Begun::Complete(Box::new(complete)));
         }
+        refuse_link(&work)?;
         fs::create_dir_all(&work).map_err(|error| Error::io("make", &work, error))?;
         let lock = File::open(&work).map_err(|error| Error::io("open", &work, error))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -142,8 +168,8 @@ impl Folder {
             }
         };
         let mut folder = Self { target: target.to_path_buf(), work, lock, manifest, resumed };
-        folder.save()?;
         folder.clear_unfinished()?;
+        folder.save()?;
         Ok(Begun::Work(Box::new(folder)))
     }
 
@@ -174,7 +200,7 @@ impl Folder {
         let place = self.path(MANIFEST);
         let text = self.manifest.to_text()?;
         let write = || -> io::Result<()> {
-            let mut file = File::create(&new)?;
+            let mut file = create(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&new, &place)?;
@@ -215,17 +241,18 @@ fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).map_err(|error| Error::io("remove", folder, error))
 }
 
-/// Removes all files but the manifest and those to keep, and the folders that are empty then.
+/// Removes all files but the manifest and those to keep, all links, and the folders that are empty then.
 fn clear(work: &Path, keep: &dyn Fn(&Path) -> bool) -> Result<()> {
     fn below(manifest: &Path, folder: &Path, keep: &dyn Fn(&Path) -> bool) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();
-            if entry.file_type()?.is_dir() {
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
                 below(manifest, &path, keep)?;
                 // Stays if something in it stays.
                 let _ = fs::remove_dir(&path);
-            } else if !keep(&path) && path != manifest {
+            } else if kind.is_symlink() || !keep(&path) && path != manifest {
                 fs::remove_file(&path)?;
             }
         }

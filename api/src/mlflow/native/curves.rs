@@ -112,6 +112,12 @@ impl Bucket {
 }
 
 impl Curves {
+    /// Bytes that it holds.
+    fn bytes(&self) -> usize {
+        let (points, buckets) = (self.values.len(), self.counts.len());
+        8 * (3 * points + 8 * buckets) + size_of::<CurveHead>() * self.heads.len()
+    }
+
     fn put_points(&mut self, head: &mut CurveHead, columns: &Columns) {
         head.rows = columns.len() as u64;
         self.steps.extend_from_slice(&columns.steps);
@@ -167,6 +173,7 @@ impl Mlflow {
                 None => curve(&snapshot, run, key, query, &mut out)?,
             };
             out.heads.push(head);
+            self.check_room(out.bytes())?;
         }
         Ok(out)
     }

@@ -43,6 +43,14 @@ pub struct RunsQuery {
     pub columns: Option<Vec<String>>,
 }
 
+/// Rows after which the size of a table is looked at.
+const ROWS_PER_LOOK: usize = 16;
+
+/// Bytes that columns will hold at least, once they have this many rows.
+fn bytes_of(columns: &[Building], rows: usize) -> usize {
+    columns.iter().map(|column| column.bytes(rows)).sum()
+}
+
 /// Runs as a table.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunColumns {
@@ -298,9 +306,12 @@ impl Mlflow {
         };
         let (mut wants, mut building) = plan(names, snapshot, experiments)?;
         let mut known: BTreeMap<ExperimentId, Arc<ExperimentState>> = BTreeMap::new();
-        let mut row = 0;
+        let mut row = 0usize;
         for &id in runs {
             self.check_waiting()?;
+            if row.is_multiple_of(ROWS_PER_LOOK) {
+                self.check_room(bytes_of(&building, runs.len()))?;
+            }
             let Some((state, lifecycle)) = rows.run(id)? else { continue };
             let experiment = match known.entry(state.experiment) {
                 Entry::Occupied(known) => known.into_mut(),
@@ -310,6 +321,7 @@ impl Mlflow {
             self.put_row(rows, (id, &*state, &**experiment, lifecycle), row, &mut wants, &mut building)?;
             row += 1;
         }
+        self.check_room(bytes_of(&building, row))?;
         Ok(RunColumns { position, rows: row as u64, columns: in_order(wants, building, row) })
     }
 

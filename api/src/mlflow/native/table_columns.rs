@@ -116,6 +116,12 @@ pub(super) struct Building {
 }
 
 impl Building {
+    /// Bytes that it will hold at least, once it has this many rows.
+    pub(super) fn bytes(&self, rows: usize) -> usize {
+        let texts = if let Cells::Text(column) = &self.cells { column.text.len() } else { 0 };
+        texts + 9 * rows
+    }
+
     pub(super) fn put_text(&mut self, row: usize, value: &str) {
         self.cells.fill(row);
         if let Cells::Text(column) = &mut self.cells {

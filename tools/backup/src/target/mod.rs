@@ -27,6 +27,11 @@ pub(crate) trait Target: Send + Sync + Debug {
     fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>>;
 }
 
+/// Most bytes of a value: of a chunk, or of a manifest, which has some hundred bytes for each file.
+pub(crate) fn value_bytes_max(name: &str) -> u64 {
+    if name.starts_with("blobs/") { 64 << 20 } else { 512 << 20 }
+}
+
 /// The target of a folder's path, or of `s3://BUCKET/PREFIX`.
 pub(crate) fn open(place: &str) -> Result<Box<dyn Target>> {
     let refuse = |why: &str| Err(Error::Target { place: place.to_owned(), why: why.to_owned() });

@@ -11,7 +11,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::Target;
+use super::{Target, value_bytes_max};
 use crate::error::{Error, Result};
 
 /// A prefix in a bucket.
@@ -73,9 +73,14 @@ impl Target for Objects {
     }
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let got = self.runtime.block_on(async { self.store.get(&self.path(name)).await?.bytes().await });
+        let most = value_bytes_max(name);
+        let got = self.runtime.block_on(async {
+            let found = self.store.get(&self.path(name)).await?;
+            if found.meta.size > most { Ok(Err(found.meta.size)) } else { found.bytes().await.map(Ok) }
+        });
         match got {
-            Ok(bytes) => Ok(Some(bytes.to_vec())),
+            Ok(Ok(bytes)) => Ok(Some(bytes.to_vec())),
+            Ok(Err(len)) => Err(Error::damaged(name, format!("it has {len} bytes, more than any value ({most})"))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed(&format!("read {name}"), &error)),
         }

@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 use crate::error::{Error, Result};
-use crate::folder::{Folder, UNFINISHED};
+use crate::folder::{Folder, UNFINISHED, create};
 
 /// Level of zstd for the small tables: texts.
 const TABLE_LEVEL: i32 = 3;
@@ -56,7 +56,7 @@ impl Unfinished {
         folder.make(table)?;
         let path = folder.path(&name);
         let unfinished = path.with_extension(UNFINISHED);
-        let file = File::create(&unfinished).map_err(|error| Error::io("make", &unfinished, error))?;
+        let file = create(&unfinished).map_err(|error| Error::io("make", &unfinished, error))?;
         Ok(Self { name, path, unfinished, file })
     }
 

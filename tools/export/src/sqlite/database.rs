@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::{Error, Result};
-use crate::folder::work_place;
+use crate::folder::{refuse_link, work_place};
 use crate::manifest::Manifest;
 
 const TABLES: &str = include_str!("tables.sql");
@@ -139,6 +139,7 @@ impl Database {
             // What lies beside it is of another position: it was cut, or is written now.
             return Ok(Begun::Complete(Box::new(complete)));
         }
+        refuse_link(&work)?;
         let connection = open(&work, target)?;
         let left = read_manifest(&connection, &work)?;
         let parts = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0));

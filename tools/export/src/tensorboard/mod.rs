@@ -10,7 +10,7 @@
 mod message;
 mod record;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use runlode::{EntityKey, RunId, RunStatus};
 
 use self::message::{Ended, Message, Scalars, file_version, session_end, session_start};
 use crate::error::{Error, Result};
-use crate::folder::{Folder, UNFINISHED};
+use crate::folder::{Folder, UNFINISHED, create};
 use crate::history;
 use crate::manifest::Cursor;
 use crate::moment::Moment;
@@ -113,7 +113,7 @@ impl RunWriter<'_> {
         let path = place.join(&file_name);
         let unfinished = place.join(format!("{file_name}.{UNFINISHED}"));
         let cannot = |error| Error::io("write", &path, error);
-        let mut file = File::create(&unfinished).map_err(cannot)?;
+        let mut file = create(&unfinished).map_err(cannot)?;
         let moment = self.moment;
         let buffer = &mut self.buffer;
         let report = &mut folder.manifest.report;

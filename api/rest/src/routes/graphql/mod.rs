@@ -665,7 +665,7 @@ mod tests {
             })
             .collect();
         let asked = Arc::new(Counting::default());
-        let counted = door.for_waiting(asked.clone());
+        let counted = door.for_waiting(asked.clone(), 0);
         let answer = ask(&counted, &format!("mutation {{ {roots} }}"), &Value::Null);
         assert_eq!(answer["errors"], Value::Null, "{answer}");
         for (i, k) in [(0, 0), (9, 9), (3, 5)] {
@@ -731,7 +731,7 @@ mod tests {
         let answer = ask(&door, &format!("mutation {{ {} }}", root(0)), &Value::Null);
         assert_eq!(answer["data"], Value::Null);
         assert!(answer["errors"][0].as_str().unwrap().contains("more than 1000000 values"), "{}", answer["errors"]);
-        let leaving = door.for_waiting(Arc::new(Leaving(std::sync::atomic::AtomicUsize::new(200))));
+        let leaving = door.for_waiting(Arc::new(Leaving(std::sync::atomic::AtomicUsize::new(200))), 0);
         let body = json!({ "query": format!("mutation {{ {} }}", root(0)) }).to_string();
         let request = Request { body: body.into(), fields_in_body: true, ..Request::default() };
         assert_eq!(graphql(&leaving, &request).unwrap_err().status(), 499);
