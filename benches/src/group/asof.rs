@@ -123,7 +123,7 @@ fn search(context: &Context<'_>) -> Result {
 
     let store = Store::open(&path)?;
     let snapshot = store.snapshot()?;
-    let loss = NumberKey::Metric { name: engine::key_name(0).into(), aggregate: Aggregate::Latest };
+    let loss = NumberKey::Metric { name: engine::key_name(0), aggregate: Aggregate::Latest };
     let query = SearchQuery {
         filter: Some(Filter::Term(Term::Number { key: loss, test: NumberTest::Compare(Comparison::Lt, 500.0) })),
         order: vec![OrderKey::descending(NumberKey::StartTime)],
