@@ -14,14 +14,18 @@ use crate::request::Request;
 
 /// Time of the first batch that the log holds, Unix ms.
 fn first_ms(door: &Door) -> ApiResult<Option<i64>> {
-    match door.mlflow.tail(0, 1, 0) {
+    if let Some(known) = door.first_ms.get() {
+        return Ok(Some(*known));
+    }
+    let first = match door.mlflow.tail(0, 1, 0) {
         Ok(page) => {
             let event = page.events.first().map(|event| event.time_ms);
-            Ok(event.or(page.points.first().map(|points| points.time_ms)))
+            event.or(page.points.first().map(|points| points.time_ms))
         }
-        Err(error) if error.code == ErrorCode::InvalidParameterValue => Ok(None),
-        Err(error) => Err(error),
-    }
+        Err(error) if error.code == ErrorCode::InvalidParameterValue => None,
+        Err(error) => return Err(error),
+    };
+    Ok(first.map(|first| *door.first_ms.get_or_init(|| first)))
 }
 
 fn about_json(door: &Door, mlflow_pages: bool) -> ApiResult<Value> {
