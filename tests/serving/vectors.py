@@ -34,7 +34,8 @@ SCALARS = [
     body("dataframe_records", [{key: value for key, value in ROW.items() if key != "i"}]),
     body("inputs", {**{key: [value] for key, value in ROW.items()}, "i": [1, 2]}), body("inputs", [1, 2]),
     body("inputs", 5), body("dataframe_split", {"data": [[1]]}),
-    body("dataframe_split", {"columns": list(ROW), "data": []}),
+    body("dataframe_split", {"columns": list(ROW), "data": []}), body("dataframe_split", {"columns": {"k": 1}, "data": []}),
+    body("dataframe_split", {"columns": ROW, "data": [list(ROW.values())]}),
     body("dataframe_split", {"columns": list(ROW), "data": [list(ROW.values()), list(ROW.values())]}),
     *(scalar(column, value) for column, value in [
         ("i", 1.0), ("i", 1.5), ("i", "7"), ("i", True), ("i", 2147483648), ("i", "x"), ("i", None), ("l", 1.9),

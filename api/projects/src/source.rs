@@ -227,7 +227,8 @@ impl<'a> Place<'a> {
         let (file, name) = if local.exists() {
             let absolute = std::path::absolute(&local).unwrap_or_else(|_| local.clone());
             here = Some(absolute.clone());
-            (local, absolute.display().to_string())
+            let below = if self.subfolder.is_empty() { String::new() } else { format!("#{}", self.subfolder) };
+            (local, format!("{}{below}", absolute.display()))
         } else if self.base.starts_with("http://") || self.base.starts_with("https://") {
             let file = temporary.path().join("project.zip");
             download(self.base, &file).map_err(|reason| self.refused(reason))?;

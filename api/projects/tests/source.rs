@@ -228,7 +228,7 @@ fn zip_files_are_unpacked_and_stay_in_their_folder() {
     let good = make("good.zip", "sub/MLproject");
     let source = find(&format!("{good}#sub"), None).unwrap();
     assert!(source.folder.join("MLproject").is_file());
-    assert_eq!(source.name, good);
+    assert_eq!(source.name, format!("{good}#sub"));
     for member in ["../out", "/tmp/out", "a/../../out"] {
         assert!(find(&make("bad.zip", member), None).unwrap_err().contains("leads out"), "{member}");
     }

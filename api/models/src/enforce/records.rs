@@ -75,6 +75,8 @@ fn frame_of_split(data: Value, columns: Value, index: Value) -> Result<Frame, Fa
     let names = match columns {
         Value::None => None,
         Value::List(names) => Some(names.into_iter().map(label).collect::<Result<Vec<Label>, _>>()?),
+        // pandas takes the keys.
+        Value::Dict(entries) => Some(entries.into_iter().map(|(key, _)| Label::Text(key)).collect()),
         other => return Err(Fault::found("columns is a list", type_name(&other))),
     };
     let mut raw = match data {
