@@ -280,7 +280,7 @@ fn a_purged_experiment_is_in_no_list_and_its_name_is_free() {
         assert!(snapshot.experiment(lab.experiment).unwrap().unwrap().is_purged());
         assert!(snapshot.experiment_by_name("digits").unwrap().is_none_or(|(id, _)| id != lab.experiment));
         assert!(matches!(lab.store.restore_experiment(lab.experiment), Err(Error::NotFound { .. })));
-        let events = snapshot.events(&crate::EntityKey::Experiment(lab.experiment)).unwrap();
+        let events = snapshot.events(&EntityKey::Experiment(lab.experiment)).unwrap();
         assert!(matches!(&events.last().unwrap().event, Decoded::Known(Event::ExperimentPurged(_))));
         assert!(snapshot.run(run).unwrap().is_some_and(|run| run.lifecycle == crate::Lifecycle::Purged));
     };

@@ -414,10 +414,10 @@ impl Reader {
             window.clear();
             return Ok(true);
         }
-        if !(gone && self.accepts_loss) {
-            if let Some(more) = self.miss(storage, window, now_ms, gone)? {
-                return Ok(more);
-            }
+        if !(gone && self.accepts_loss)
+            && let Some(more) = self.miss(storage, window, now_ms, gone)?
+        {
+            return Ok(more);
         }
         let kept = match &self.segment {
             Some(segment) => segment.source.end()? != END_NOT_KEPT,

@@ -809,8 +809,11 @@ fn cost_of_an_append_without_page_faults() {
     log.sync().unwrap();
 }
 
+/// Positions, and what the frames there hold.
+type Payloads = Vec<(u64, Vec<u8>)>;
+
 /// 12,000 small frames in segments of 512 KiB; all that they hold.
-fn many_small(storage: Arc<dyn Storage>) -> (Arc<Log>, LogTail, Vec<(u64, Vec<u8>)>) {
+fn many_small(storage: Arc<dyn Storage>) -> (Arc<Log>, LogTail, Payloads) {
     let (log, mut tail) = Log::create(storage, wide_options()).unwrap();
     for number in 0..12_000 {
         tail.place(&mut frame(&payload(number)), TimestampMs(number as i64)).unwrap();
