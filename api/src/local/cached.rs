@@ -15,9 +15,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use runlode_engine::storage::Storage;
 use runlode_engine::storage::disk::Disk;
 use runlode_engine::storage::layered::Layered;
+use runlode_engine::storage::{OpenMode, Storage, read_exact_at};
 use runlode_engine::{self as engine, Error, Result};
 
 use super::{LocalOptions, LocalStore};
@@ -77,7 +77,7 @@ pub(crate) fn open(mut how: LocalOptions, cache: &Path) -> Result<(LocalStore, C
         .ok_or_else(|| Error::NotFound { entity: crate::EntityKind::Store, id: how.path.display().to_string() })?;
     let folder = cache.join(store_id.to_string());
     let source = source_of(&how.path)?;
-    let is_current = || fs::read_to_string(folder.join(SOURCE)).is_ok_and(|made_from| made_from == source);
+    let is_current = || is_made_from(&folder, &source);
     let over = |above: Disk| {
         let layered = Layered::new(below.clone(), Arc::new(above)).map_err(io("read", &folder))?;
         Ok::<_, Error>(Arc::new(layered))
@@ -117,6 +117,15 @@ pub(crate) fn open(mut how: LocalOptions, cache: &Path) -> Result<(LocalStore, C
     fs::write(&source_file, &source).map_err(io("write", &source_file))?;
     let bytes = bytes_below(&files).map_err(io("read", &files))?;
     Ok((by_cache()?, Cached::Made { why, batches, bytes }))
+}
+
+/// Whether a cache was made from these files. Anything may lie in the place of its list: a pipe is not waited for.
+fn is_made_from(folder: &Path, source: &str) -> bool {
+    let Ok(file) = Disk::read_only(folder).open(SOURCE, OpenMode::Read) else { return false };
+    let mut made_from = vec![0; source.len()];
+    file.len().is_ok_and(|bytes| bytes == source.len() as u64)
+        && read_exact_at(&*file, &mut made_from, 0).is_ok()
+        && made_from == source.as_bytes()
 }
 
 /// Path, length and time of change of each file that a store's content is in.
