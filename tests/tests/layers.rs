@@ -29,7 +29,8 @@ const ENGINE: Crate = Crate {
     src: "../engine/src",
     levels: &[
         &["checksum/", "error.rs", "fork.rs", "summary.rs", "time.rs", "varint.rs"],
-        &["checksum.rs", "id.rs", "storage/"],
+        &["checksum.rs", "id.rs"],
+        &["storage/"],
         &["missing.rs", "options.rs", "pins.rs", "point.rs"],
         // Facts and bytes; what facts make.
         &["event/", "log/", "series/"],

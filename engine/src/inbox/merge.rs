@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 
 use super::gather::{Gather, Pushed};
-use super::inspect::{Inspection, inspect};
+use super::inspect::{Inspection, inspect_all, misses_all, misses_all_text};
 use super::reader::{Look, Reader, Stop, Window, list_segments};
 use super::record::{self, Segments};
 use super::report::{InboxProblem, InboxProblemKind, MergeReport};
@@ -74,21 +74,6 @@ struct Peek {
     runs: FxHashSet<RunId>,
     /// A frame did not decode: it may belong to any run.
     unknown: bool,
-}
-
-/// Whether an inbox without segments had some: then, whether no power cut can have taken them.
-fn misses_all(storage: &dyn Storage, writer: WriterId) -> io::Result<Option<bool>> {
-    match record::read(storage, writer) {
-        // The first one may just have been made.
-        (Segments::There, is_sure) => Ok(list_segments(storage, writer)?.is_empty().then_some(is_sure)),
-        _ => Ok(None),
-    }
-}
-
-/// The problem of such an inbox.
-fn misses_all_text(storage: &dyn Storage, writer: WriterId) -> String {
-    let path = storage.display_path(&dir_of(writer));
-    format!("{}: all its segments are missing, with what was not merged yet", path.display())
 }
 
 /// Whether a folder of the inbox is a store rather than an inbox.
@@ -678,40 +663,8 @@ impl StoreInboxes {
     pub(crate) fn inspect(&self, core: &Core) -> Result<Inspection> {
         // No merge removes what is read here.
         let inboxes = self.inboxes.lock();
-        let storage = &*core.storage;
-        let now_ms = core.pipeline.clock.monotonic_ms();
-        let mut found = Inspection::default();
-        let entries = match storage.list(INBOX_DIR) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-            entries => entries.map_err(|error| Error::io("list", storage.display_path(INBOX_DIR), error))?,
-        };
-        let mut window = Window::default();
-        let known: Vec<_> = inboxes.problems(storage).into_iter().map(|problem| problem.writer).collect();
-        for writer in entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()) {
-            let dir = dir_of(writer);
-            let io = |error| Error::io("read", storage.display_path(&dir), error);
-            let Some(&first) = list_segments(storage, writer).map_err(io)?.first() else {
-                if misses_all(storage, writer).map_err(io)?.is_some() {
-                    found.problems.push((dir, misses_all_text(storage, writer)));
-                }
-                continue;
-            };
-            found.count += 1;
-            let applied = core.pipeline.applied_number(writer)?;
-            let mut reader = Reader::new(core.store_id, writer, first, applied, inboxes.use_map);
-            let inspected = inspect(storage, &mut reader, &mut window, now_ms, &mut found.frames_unmerged);
-            // A holder may have merged and removed segments since a store was opened for reading.
-            let may_be_merged = core.read_only && !known.contains(&Some(writer));
-            match (inspected.map_err(io), reader.stop, reader.absent) {
-                // Only this inbox is affected: the others are still read.
-                (Err(error), ..) => found.problems.push((dir, error.to_string())),
-                (Ok(()), Stop::Left(InboxProblemKind::Gap, _), _) if may_be_merged => {}
-                (Ok(()), Stop::Left(_, what), _) => found.problems.push((dir, what)),
-                (Ok(()), _, Some(what)) if !may_be_merged => found.problems.push((dir, what)),
-                (Ok(()), ..) => {}
-            }
-        }
-        Ok(found)
+        let known: Vec<_> = inboxes.problems(&*core.storage).into_iter().map(|problem| problem.writer).collect();
+        inspect_all(core, inboxes.use_map, &known)
     }
 
     /// As [`StoreInboxes::merge`], for a store that is open for reading: into memory.
