@@ -24,6 +24,7 @@ use rustc_hash::FxHashSet;
 
 use super::gather::{Gather, Pushed};
 use super::inspect::{Inspection, inspect_all, misses_all, misses_all_text};
+use super::peek::Peek;
 use super::reader::{Look, Reader, Stop, Window, list_segments};
 use super::record::{self, Segments};
 use super::report::{InboxProblem, InboxProblemKind, MergeReport};
@@ -31,8 +32,6 @@ use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_o
 use crate::core::Core;
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
-use crate::event::batch::{Section, SectionKind, sections};
-use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{Lsn, Peer, RunId, WriterId};
 use crate::ingest::prepared::Refused;
 use crate::log::FrameKind;
@@ -64,16 +63,6 @@ struct Inboxes {
     gather: Gather,
     /// Unmerged points, while there is no space for them.
     peeks: BTreeMap<WriterId, Peek>,
-}
-
-/// The unmerged points of an inbox, by run.
-#[derive(Debug)]
-struct Peek {
-    /// A position of its own, which continues where the last look ended.
-    reader: Reader,
-    runs: FxHashSet<RunId>,
-    /// A frame did not decode: it may belong to any run.
-    unknown: bool,
 }
 
 /// Whether a folder of the inbox is a store rather than an inbox.
@@ -330,64 +319,6 @@ impl Inboxes {
             }
         }
         problems
-    }
-}
-
-impl Peek {
-    fn look(&mut self, storage: &dyn Storage, window: &mut Window) -> io::Result<()> {
-        while self.reader.stop == Stop::No && self.reader.open(storage)? {
-            let bound = self.reader.bound()?;
-            let (header, payload) = match self.reader.look(window, bound)? {
-                Look::Frame(header, payload) => (header, payload),
-                Look::Nothing => return Ok(()),
-                Look::Bad => {
-                    self.unknown = true;
-                    return Ok(());
-                }
-            };
-            match header.kind {
-                FrameKind::Batch if header.lsn.0 > self.reader.applied => {
-                    for section in sections(payload) {
-                        match section.map_or(PointsOf::Unreadable, |section| PointsOf::of(&section)) {
-                            PointsOf::Run(run) => drop(self.runs.insert(run)),
-                            PointsOf::Nothing => {}
-                            PointsOf::Unreadable => self.unknown = true,
-                        }
-                    }
-                }
-                FrameKind::Batch => {}
-                FrameKind::Mark => {
-                    self.reader.advance(&header);
-                    self.reader.finish_segment();
-                    window.clear();
-                    continue;
-                }
-                FrameKind::Close => return Ok(()),
-            }
-            self.reader.advance(&header);
-        }
-        Ok(())
-    }
-}
-
-/// Whose points a section has.
-enum PointsOf {
-    Run(RunId),
-    /// It is no section of points.
-    Nothing,
-    Unreadable,
-}
-
-impl PointsOf {
-    fn of(section: &Section<'_>) -> Self {
-        let run = match section.kind {
-            kind if kind == SectionKind::Row as u8 => RowSection::read(section.flags, section.body).map(|row| row.run),
-            kind if kind == SectionKind::Series as u8 => {
-                SeriesSection::read(section.flags, section.body).map(|section| section.series.run)
-            }
-            _ => return Self::Nothing,
-        };
-        run.map_or(Self::Unreadable, Self::Run)
     }
 }
 

@@ -51,6 +51,7 @@ mod merge;
 #[cfg(test)]
 mod missing_tests;
 mod mutant;
+mod peek;
 mod reader;
 mod record;
 mod report;
