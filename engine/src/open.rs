@@ -17,7 +17,7 @@ use crate::error::{EntityKind, Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
-use crate::inbox::{INBOX_DIR, InboxProblem, InboxProblemKind, MergeReport, StoreInboxes};
+use crate::inbox::{INBOX_DIR, InboxProblemKind, MergeReport, StoreInboxes};
 use crate::index::{Index, Opened};
 use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::{Parts, Pipeline};
@@ -192,18 +192,13 @@ fn open(mut options: Options) -> Result<Store> {
 /// Opens a store without the index of another process.
 fn open_whole(options: &Options) -> Result<Store> {
     let mut store = open_once(options.clone())?;
-    let mut end = None;
     for _ in 1..READ_ONLY_TRIES {
         let core = store.core();
-        if !options.read_only || store.open_notes().missing.is_empty() {
+        if !options.read_only || core.missing().is_empty() {
             break;
         }
-        // A holder may have merged an inbox, and removed what it merged, after the log was read here.
-        let is_inbox = |missing: &Missing| missing.kind == MissingKind::Inbox;
-        let ended_at = core.pipeline.log.published();
-        let may_be_merged = store.open_notes().missing.iter().any(is_inbox) && end.replace(ended_at) != Some(ended_at);
         let now = Manifest::load(&*core.storage, core.store_id)?;
-        if !may_be_merged && now.is_none_or(|manifest| manifest.generation == core.pipeline.log.generation()) {
+        if now.is_none_or(|manifest| manifest.generation == core.pipeline.log.generation()) {
             break;
         }
         store = open_once(options.clone())?;
@@ -317,17 +312,14 @@ fn open_once(options: Options) -> Result<Store> {
     if !options.read_only && rebuild.is_none() {
         rebuild = remake_bad_files(&core)?;
     }
-    let inboxes = Arc::new(StoreInboxes::new(options.mmap, options.accept_loss && !options.read_only));
+    let inboxes = Arc::new(StoreInboxes::new(options.mmap));
     let shown: MergeReport = if options.read_only { inboxes.show(&core)? } else { Default::default() };
     core.projections.begin(core.pipeline.published());
     core.projections.set_bytes_max(core.memory_bytes / 2);
-    let unread = |problem: &&InboxProblem| match problem.kind {
-        InboxProblemKind::Damage | InboxProblemKind::Gap | InboxProblemKind::Unreadable => true,
-        // A name that is not a process's holds nothing of the store.
-        InboxProblemKind::Foreign => problem.writer.is_some(),
-        InboxProblemKind::UnknownRun | InboxProblemKind::NotRemoved => false,
+    let unread = |kind: &InboxProblemKind| {
+        matches!(kind, InboxProblemKind::Damage | InboxProblemKind::Gap | InboxProblemKind::Unreadable)
     };
-    for problem in shown.problems.iter().filter(unread) {
+    for problem in shown.problems.iter().filter(|problem| unread(&problem.kind)) {
         let path = problem.writer.map_or_else(|| INBOX_DIR.to_owned(), |writer| format!("{INBOX_DIR}/{writer}"));
         let path = storage.display_path(&path);
         missing.push(Missing::new(path, MissingKind::Inbox, &*problem.what, Lsn::ZERO, None));

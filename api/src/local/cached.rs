@@ -161,3 +161,20 @@ fn bytes_below(folder: &Path) -> std::io::Result<u64> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_list_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join(SOURCE);
+        fs::write(&list, "a").unwrap();
+        assert!(is_made_from(folder.path(), "a"));
+        assert!(!is_made_from(folder.path(), "b"));
+        fs::remove_file(&list).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&list).status().unwrap().success());
+        assert!(!is_made_from(folder.path(), "a"));
+    }
+}

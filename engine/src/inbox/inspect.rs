@@ -2,13 +2,7 @@
 
 use std::io;
 
-use super::reader::{Look, Reader, Stop, Window, list_segments};
-use super::record::{self, Segments};
-use super::report::InboxProblemKind;
-use super::segment::{INBOX_DIR, dir_of};
-use crate::core::Core;
-use crate::error::{Error, Result};
-use crate::id::WriterId;
+use super::reader::{Look, Reader, Stop, Window};
 use crate::log::FrameKind;
 use crate::storage::Storage;
 
@@ -23,60 +17,8 @@ pub(crate) struct Inspection {
     pub(crate) problems: Vec<(String, String)>,
 }
 
-/// Whether an inbox without segments had some: then, whether no power cut can have taken them.
-pub(super) fn misses_all(storage: &dyn Storage, writer: WriterId) -> io::Result<Option<bool>> {
-    match record::read(storage, writer) {
-        // The first one may just have been made.
-        (Segments::There, is_sure) => Ok(list_segments(storage, writer)?.is_empty().then_some(is_sure)),
-        _ => Ok(None),
-    }
-}
-
-/// The problem of such an inbox.
-pub(super) fn misses_all_text(storage: &dyn Storage, writer: WriterId) -> String {
-    let path = storage.display_path(&dir_of(writer));
-    format!("{}: all its segments are missing, with what was not merged yet", path.display())
-}
-
-/// Reads all inboxes and changes nothing. `known`: the writers whose inboxes had a problem when they were read before.
-pub(super) fn inspect_all(core: &Core, use_map: bool, known: &[Option<WriterId>]) -> Result<Inspection> {
-    let storage = &*core.storage;
-    let now_ms = core.pipeline.clock.monotonic_ms();
-    let mut found = Inspection::default();
-    let entries = match storage.list(INBOX_DIR) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        entries => entries.map_err(|error| Error::io("list", storage.display_path(INBOX_DIR), error))?,
-    };
-    let mut window = Window::default();
-    for writer in entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()) {
-        let dir = dir_of(writer);
-        let io = |error| Error::io("read", storage.display_path(&dir), error);
-        let Some(&first) = list_segments(storage, writer).map_err(io)?.first() else {
-            if misses_all(storage, writer).map_err(io)?.is_some() {
-                found.problems.push((dir, misses_all_text(storage, writer)));
-            }
-            continue;
-        };
-        found.count += 1;
-        let applied = core.pipeline.applied_number(writer)?;
-        let mut reader = Reader::new(core.store_id, writer, first, applied, use_map);
-        let inspected = inspect(storage, &mut reader, &mut window, now_ms, &mut found.frames_unmerged);
-        // A holder may have merged and removed segments since a store was opened for reading.
-        let may_be_merged = core.read_only && !known.contains(&Some(writer));
-        match (inspected.map_err(io), reader.stop, reader.absent) {
-            // Only this inbox is affected: the others are still read.
-            (Err(error), ..) => found.problems.push((dir, error.to_string())),
-            (Ok(()), Stop::Left(InboxProblemKind::Gap, _), _) if may_be_merged => {}
-            (Ok(()), Stop::Left(_, what), _) => found.problems.push((dir, what)),
-            (Ok(()), _, Some(what)) if !may_be_merged => found.problems.push((dir, what)),
-            (Ok(()), ..) => {}
-        }
-    }
-    Ok(found)
-}
-
 /// Reads one inbox to its end; counts whole frames that are not in the store's log.
-fn inspect(
+pub(super) fn inspect(
     storage: &dyn Storage,
     reader: &mut Reader,
     window: &mut Window,

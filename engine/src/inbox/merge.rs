@@ -23,15 +23,15 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 
 use super::gather::{Gather, Pushed};
-use super::inspect::{Inspection, inspect_all, misses_all, misses_all_text};
-use super::peek::Peek;
+use super::inspect::{Inspection, inspect};
 use super::reader::{Look, Reader, Stop, Window, list_segments};
-use super::record::{self, Segments};
 use super::report::{InboxProblem, InboxProblemKind, MergeReport};
 use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
 use crate::core::Core;
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
+use crate::event::batch::{Section, SectionKind, sections};
+use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{Lsn, Peer, RunId, WriterId};
 use crate::ingest::prepared::Refused;
 use crate::log::FrameKind;
@@ -45,17 +45,11 @@ const EMPTY_FOR_MS: u64 = 60_000;
 #[derive(Debug)]
 struct Inboxes {
     use_map: bool,
-    /// Goes on after what is missing or damaged.
-    accepts_loss: bool,
     news: Option<Arc<dyn Map>>,
     seen: Option<u64>,
     open: BTreeMap<WriterId, Reader>,
     /// Folders without segments, and since when.
     empty: BTreeMap<WriterId, u64>,
-    /// Those of them that had a segment.
-    absent: BTreeSet<WriterId>,
-    /// Inboxes that were removed without all their segments, since the last report.
-    lost: u64,
     /// Merged but not removable, or a store of its own; not checked again.
     left: BTreeSet<WriterId>,
     problems: Vec<InboxProblem>,
@@ -63,6 +57,16 @@ struct Inboxes {
     gather: Gather,
     /// Unmerged points, while there is no space for them.
     peeks: BTreeMap<WriterId, Peek>,
+}
+
+/// The unmerged points of an inbox, by run.
+#[derive(Debug)]
+struct Peek {
+    /// A position of its own, which continues where the last look ended.
+    reader: Reader,
+    runs: FxHashSet<RunId>,
+    /// A frame did not decode: it may belong to any run.
+    unknown: bool,
 }
 
 /// Whether a folder of the inbox is a store rather than an inbox.
@@ -74,18 +78,14 @@ fn is_store(storage: &dyn Storage, dir: &str) -> io::Result<bool> {
 }
 
 impl Inboxes {
-    /// `use_map`: whether segments are read through maps, where the storage allows it. `accepts_loss`: whether to go on
-    /// after what is missing or damaged.
-    fn new(use_map: bool, accepts_loss: bool) -> Self {
+    /// `use_map`: whether segments are read through maps, where the storage allows it.
+    fn new(use_map: bool) -> Self {
         Self {
             use_map,
-            accepts_loss,
             news: None,
             seen: None,
             open: BTreeMap::new(),
             empty: BTreeMap::new(),
-            absent: BTreeSet::new(),
-            lost: 0,
             left: BTreeSet::new(),
             problems: Vec::new(),
             window: Window::default(),
@@ -140,9 +140,6 @@ impl Inboxes {
             entries => entries.map_err(|error| io("list", INBOX_DIR, error))?,
         };
         self.problems.retain(|problem| problem.writer.is_some());
-        let listed: BTreeSet<WriterId> = entries.iter().filter_map(|entry| entry.name.parse().ok()).collect();
-        self.empty.retain(|writer, _| listed.contains(writer));
-        self.absent.retain(|writer| listed.contains(writer));
         for entry in entries {
             match entry.name.parse::<WriterId>() {
                 Ok(writer) if entry.is_dir => {
@@ -173,12 +170,10 @@ impl Inboxes {
         match ordinals.first() {
             Some(&first) => {
                 self.empty.remove(&writer);
-                self.absent.remove(&writer);
                 let applied = core.pipeline.load_writer(Peer::Writer(writer))?;
                 let mut reader = Reader::new(core.store_id, writer, first, applied, self.use_map);
                 // What the log already holds may not be durable yet.
                 reader.applied_at = if applied > 0 { core.pipeline.published() } else { Lsn::ZERO };
-                reader.accepts_loss = self.accepts_loss;
                 self.open.insert(writer, reader);
             }
             // A store of a process that could not reach this one's holder; a sync merges it.
@@ -190,20 +185,8 @@ impl Inboxes {
             }
             None => {
                 let since = *self.empty.entry(writer).or_insert(now_ms);
-                let missed = misses_all(storage, writer)
-                    .map_err(|error| Error::io("list", storage.display_path(&dir), error))?;
-                match missed {
-                    Some(_) if !self.accepts_loss => self.absent.insert(writer),
-                    _ => self.absent.remove(&writer),
-                };
-                let is_over = match missed {
-                    Some(is_sure) if !self.accepts_loss && is_sure => false,
-                    _ => now_ms.saturating_sub(since) >= EMPTY_FOR_MS,
-                };
-                if is_over || missed.is_some() && self.accepts_loss {
+                if now_ms.saturating_sub(since) >= EMPTY_FOR_MS {
                     self.empty.remove(&writer);
-                    self.absent.remove(&writer);
-                    self.lost += u64::from(missed.is_some());
                     let mut reader = Reader::new(core.store_id, writer, 1, 0, self.use_map);
                     if !core.read_only && reader.owner_is_gone(storage) {
                         self.remove(storage, &reader);
@@ -218,8 +201,6 @@ impl Inboxes {
     fn remove(&mut self, storage: &dyn Storage, reader: &Reader) -> bool {
         let dir = dir_of(reader.writer);
         let removed = (|| {
-            // Else the next holder would miss them, if this one dies before the folder is gone.
-            record::write(storage, reader.writer, Segments::Merged)?;
             for ordinal in list_segments(storage, reader.writer)? {
                 storage.remove(&path_of(reader.writer, ordinal))?;
             }
@@ -242,7 +223,6 @@ impl Inboxes {
     fn merge(&mut self, core: &Core, report: &mut MergeReport) -> Result<Merged> {
         let now_ms = core.pipeline.clock.monotonic_ms();
         self.discover(core, now_ms)?;
-        report.frames_lost += std::mem::take(&mut self.lost);
         let inbox_dir = core.storage.display_path(INBOX_DIR);
         let mut gone: Vec<WriterId> = Vec::new();
         let mut no_room = false;
@@ -287,21 +267,12 @@ impl Inboxes {
         Ok(if no_room { Merged::NoRoom } else { Merged::All })
     }
 
-    fn problems(&self, storage: &dyn Storage) -> Vec<InboxProblem> {
+    fn problems(&self) -> Vec<InboxProblem> {
         let mut problems = self.problems.clone();
-        problems.extend(self.absent.iter().map(|writer| InboxProblem {
-            writer: Some(*writer),
-            kind: InboxProblemKind::Gap,
-            what: misses_all_text(storage, *writer),
-        }));
         for reader in self.open.values() {
             let writer = Some(reader.writer);
             if let Some(what) = reader.unreadable.clone() {
                 problems.push(InboxProblem { writer, kind: InboxProblemKind::Unreadable, what });
-                continue;
-            }
-            if let (Stop::No, Some(what)) = (&reader.stop, reader.absent.clone()) {
-                problems.push(InboxProblem { writer, kind: InboxProblemKind::Gap, what });
                 continue;
             }
             match (&reader.stop, reader.waits_for) {
@@ -319,6 +290,64 @@ impl Inboxes {
             }
         }
         problems
+    }
+}
+
+impl Peek {
+    fn look(&mut self, storage: &dyn Storage, window: &mut Window) -> io::Result<()> {
+        while self.reader.stop == Stop::No && self.reader.open(storage)? {
+            let bound = self.reader.bound()?;
+            let (header, payload) = match self.reader.look(window, bound)? {
+                Look::Frame(header, payload) => (header, payload),
+                Look::Nothing => return Ok(()),
+                Look::Bad => {
+                    self.unknown = true;
+                    return Ok(());
+                }
+            };
+            match header.kind {
+                FrameKind::Batch if header.lsn.0 > self.reader.applied => {
+                    for section in sections(payload) {
+                        match section.map_or(PointsOf::Unreadable, |section| PointsOf::of(&section)) {
+                            PointsOf::Run(run) => drop(self.runs.insert(run)),
+                            PointsOf::Nothing => {}
+                            PointsOf::Unreadable => self.unknown = true,
+                        }
+                    }
+                }
+                FrameKind::Batch => {}
+                FrameKind::Mark => {
+                    self.reader.advance(&header);
+                    self.reader.finish_segment();
+                    window.clear();
+                    continue;
+                }
+                FrameKind::Close => return Ok(()),
+            }
+            self.reader.advance(&header);
+        }
+        Ok(())
+    }
+}
+
+/// Whose points a section has.
+enum PointsOf {
+    Run(RunId),
+    /// It is no section of points.
+    Nothing,
+    Unreadable,
+}
+
+impl PointsOf {
+    fn of(section: &Section<'_>) -> Self {
+        let run = match section.kind {
+            kind if kind == SectionKind::Row as u8 => RowSection::read(section.flags, section.body).map(|row| row.run),
+            kind if kind == SectionKind::Series as u8 => {
+                SeriesSection::read(section.flags, section.body).map(|section| section.series.run)
+            }
+            _ => return Self::Nothing,
+        };
+        run.map_or(Self::Unreadable, Self::Run)
     }
 }
 
@@ -470,7 +499,6 @@ impl Pass<'_> {
             if let Some((kind, what)) = reader.refuses(header.lsn.0) {
                 return Ok(End::Left(kind, what));
             }
-            reader.note_gap(header.lsn.0);
             match header.kind {
                 FrameKind::Batch => {}
                 FrameKind::Mark => {
@@ -584,18 +612,39 @@ pub(crate) struct StoreInboxes {
 }
 
 impl StoreInboxes {
-    /// `use_map`: whether segments are read through maps, where the storage allows it. `accepts_loss`: whether merges go
-    /// on after what is missing or damaged.
-    pub(crate) fn new(use_map: bool, accepts_loss: bool) -> Self {
-        Self { inboxes: Mutex::new(Inboxes::new(use_map, accepts_loss)) }
+    /// `use_map`: whether segments are read through maps, where the storage allows it.
+    pub(crate) fn new(use_map: bool) -> Self {
+        Self { inboxes: Mutex::new(Inboxes::new(use_map)) }
     }
 
     /// Reads all inboxes and changes nothing.
     pub(crate) fn inspect(&self, core: &Core) -> Result<Inspection> {
         // No merge removes what is read here.
         let inboxes = self.inboxes.lock();
-        let known: Vec<_> = inboxes.problems(&*core.storage).into_iter().map(|problem| problem.writer).collect();
-        inspect_all(core, inboxes.use_map, &known)
+        let storage = &*core.storage;
+        let now_ms = core.pipeline.clock.monotonic_ms();
+        let mut found = Inspection::default();
+        let entries = match storage.list(INBOX_DIR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            entries => entries.map_err(|error| Error::io("list", storage.display_path(INBOX_DIR), error))?,
+        };
+        let mut window = Window::default();
+        for writer in entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()) {
+            let dir = dir_of(writer);
+            let io = |error| Error::io("read", storage.display_path(&dir), error);
+            let Some(&first) = list_segments(storage, writer).map_err(io)?.first() else { continue };
+            found.count += 1;
+            let applied = core.pipeline.applied_number(writer)?;
+            let mut reader = Reader::new(core.store_id, writer, first, applied, inboxes.use_map);
+            let inspected = inspect(storage, &mut reader, &mut window, now_ms, &mut found.frames_unmerged);
+            match (inspected.map_err(io), reader.stop) {
+                // Only this inbox is affected: the others are still read.
+                (Err(error), _) => found.problems.push((dir, error.to_string())),
+                (Ok(()), Stop::Left(_, what)) => found.problems.push((dir, what)),
+                (Ok(()), _) => {}
+            }
+        }
+        Ok(found)
     }
 
     /// As [`StoreInboxes::merge`], for a store that is open for reading: into memory.
@@ -633,7 +682,7 @@ impl StoreInboxes {
             let mut inboxes = self.inboxes.lock();
             let merged = inboxes.merge(core, &mut report)?;
             report.inboxes_open = inboxes.open.len() as u64;
-            report.problems = inboxes.problems(&*core.storage);
+            report.problems = inboxes.problems();
             if merged == Merged::All && !inboxes.peeks.is_empty() {
                 inboxes.peeks.clear();
             }

@@ -10,7 +10,7 @@
 //! STORE/inbox/
 //!   news                one word (8 bytes in use) that changes whenever an inbox is created; every holder maps it
 //!   WRITER/             the writer's id, 32 hex digits, random, never used again
-//!     lock              advisory lock, held while the writer lives; says whether segments are there
+//!     lock              advisory lock, held while the writer lives; its text is for messages only
 //!     00000001.seg ...  ordinals without a gap; each is removed once it is merged and durable in the store's log
 //!
 //! 0        64    72         128                     length given at creation
@@ -40,7 +40,6 @@
 //!   ends the log for now. Once the writer's lock is free, whatever follows the last whole frame is a torn end.
 //! - The origin section of a merged batch says which numbers it holds. The last merged number of each writer is part of
 //!   the store's state: replay, index and compaction keep it ([`crate::hot::writers`]). Only the next number is merged.
-//! - A segment that must be there and is not stops the merge before the gap, and every reader reports it.
 //! - A segment is removed once all of it is durable in the store's log; the folder goes once the lock is free too.
 //!   Nothing in an inbox is ever cut or written again.
 //! - Checking an inbox without news costs the holder one read of a mapped word.
@@ -48,12 +47,8 @@
 mod gather;
 mod inspect;
 mod merge;
-#[cfg(test)]
-mod missing_tests;
 mod mutant;
-mod peek;
 mod reader;
-mod record;
 mod report;
 mod segment;
 #[cfg(test)]

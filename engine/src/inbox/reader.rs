@@ -4,10 +4,7 @@
 //!
 //! | found | lock held | lock free |
 //! |---|---|---|
-//! | zeros | not there yet | end |
-//! | a segment that must be there is missing or cut, on the mount of its writer | gap: wait there, report | the same |
-//! | the same on another mount | gap: wait there, report | after a minute: a power cut took it, as below |
-//! | on the mount of its writer: no whole frame, below the published end | damage | damage |
+//! | zeros, or the next segment is missing | not there yet | end |
 //! | a bad frame below the published end | damage | as below |
 //! | `end` not kept: a bad frame, followed by nothing good | not there yet | torn end |
 //! | `end` not kept: a bad frame, followed by good ones that are still there at a second look | damage | as below |
@@ -17,15 +14,12 @@
 //! | a first number that is more than one above the last merged one | gap: stop there, report | the same |
 //! | good frames in a file without a good header | not there yet | read: their crcs say whose they are |
 //!
-//! Damage, gaps and files of others are left alone and reported; the inbox is then never removed. A reader that accepts
-//! losses goes on after them.
+//! Damage, gaps and files of others are left alone and reported; the inbox is then never removed.
 
 use std::io;
 
-use super::record::{self, Segments};
 use super::segment::{
-    END_NOT_KEPT, FRAMES_AT, HEADER_BYTES, HeadFound, LOCK_NAME, Source, check_head, dir_of, encode_head, ordinal_of,
-    path_of,
+    END_NOT_KEPT, FRAMES_AT, HEADER_BYTES, HeadFound, LOCK_NAME, Source, check_head, dir_of, ordinal_of, path_of,
 };
 use crate::checksum::Crc32;
 use crate::id::{StoreId, WriterId};
@@ -38,9 +32,6 @@ use super::gather::Numbers;
 const WINDOW_BYTES: usize = 128 << 10;
 /// If a frame stays bad this long while its writer lives, the cause is examined.
 const BAD_FOR_MS: u64 = 1_000;
-/// After this time on another mount than the writer's, a power cut is taken for the cause of a missing segment. A file
-/// system of the network shows it by then.
-const GONE_FOR_MS: u64 = 60_000;
 /// How often the lock of an inbox without news is tried.
 const LOCK_EVERY_MS: u64 = 1_000;
 
@@ -151,15 +142,6 @@ pub(super) struct Reader {
     bad_since_ms: Option<u64>,
     /// Why the last pass failed, if it did.
     pub(super) unreadable: Option<String>,
-    /// The segment that must come next and is not there: reading waits for it.
-    pub(super) absent: Option<String>,
-    absent_since_ms: Option<u64>,
-    /// Its segments are there, and were made on this mount: see [`record`].
-    is_sure: bool,
-    /// The segment that must come next has something else in the place of its header.
-    is_head_bad: bool,
-    /// Goes on after what is missing or damaged.
-    pub(super) accepts_loss: bool,
     /// Some frames are missing in what was read.
     pub(super) has_hole: bool,
     /// Number of frames that a power cut took, as the frames after them show.
@@ -220,11 +202,6 @@ impl Reader {
             checked_ms: 0,
             bad_since_ms: None,
             unreadable: None,
-            absent: None,
-            absent_since_ms: None,
-            is_sure: false,
-            is_head_bad: false,
-            accepts_loss: false,
             has_hole: false,
             lost: 0,
             applied,
@@ -299,15 +276,9 @@ impl Reader {
         let mut head = [0; HEADER_BYTES];
         source.read(0, &mut head)?;
         match check_head(&head, self.store, self.writer, self.ordinal) {
-            HeadFound::Good => self.is_head_bad = false,
+            HeadFound::Good => {}
             HeadFound::Bad if self.without_head == Some(self.ordinal) => {}
-            HeadFound::Bad => {
-                // Of a header that was not written to its end there is a beginning, and then zeros.
-                let written = head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-                let whole = encode_head(self.store, self.writer, self.ordinal, 0);
-                self.is_head_bad = head.get(..written) != whole.get(..written);
-                return Ok(false);
-            }
+            HeadFound::Bad => return Ok(false),
             HeadFound::Foreign(store, writer, ordinal) => {
                 let why = format!("it is segment {ordinal} of writer {writer} of store {store}");
                 self.leave(super::InboxProblemKind::Foreign, why);
@@ -319,7 +290,6 @@ impl Reader {
             }
         }
         self.segment = Some(Segment { ordinal: self.ordinal, source, len_bytes, at: FRAMES_AT });
-        (self.absent, self.absent_since_ms) = (None, None);
         Ok(true)
     }
 
@@ -356,19 +326,9 @@ impl Reader {
     pub(super) fn refuses(&self, number: u64) -> Option<(super::InboxProblemKind, String)> {
         let (fits, kind, expected) = match self.next {
             Some(next) => (number == next, super::InboxProblemKind::Damage, next),
-            None => (self.accepts_loss || number <= self.applied + 1, super::InboxProblemKind::Gap, self.applied + 1),
+            None => (number <= self.applied + 1, super::InboxProblemKind::Gap, self.applied + 1),
         };
         (!fits).then(|| (kind, format!("the frame has number {number}, but {expected} is the next one to merge")))
-    }
-
-    /// Counts what is missing before the first frame, which was accepted as lost.
-    #[inline]
-    pub(super) fn note_gap(&mut self, number: u64) {
-        if self.next.is_none() && number > self.applied + 1 {
-            // The frame may be gathered more than once.
-            self.lost = self.lost.max(number - self.applied - 1);
-            self.has_hole = true;
-        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -414,11 +374,6 @@ impl Reader {
             window.clear();
             return Ok(true);
         }
-        if !(gone && self.accepts_loss)
-            && let Some(more) = self.miss(storage, window, now_ms, gone)?
-        {
-            return Ok(more);
-        }
         let kept = match &self.segment {
             Some(segment) => segment.source.end()? != END_NOT_KEPT,
             None => false,
@@ -451,8 +406,6 @@ impl Reader {
                 Ok(true)
             }
             Verdict::End => {
-                let accepted = self.accepts_loss && self.segment.is_none();
-                self.lost += u64::from(accepted || self.absent_since_ms.is_some());
                 self.finish_segment();
                 self.stop = Stop::Ended;
                 Ok(false)
@@ -463,77 +416,6 @@ impl Reader {
                 Ok(false)
             }
         }
-    }
-
-    /// Finds out whether something is missing here that was there. `None`: nothing shows that. Else whether there may be
-    /// more to read after all.
-    fn miss(
-        &mut self,
-        storage: &dyn Storage,
-        window: &mut Window,
-        now_ms: u64,
-        gone: bool,
-    ) -> io::Result<Option<bool>> {
-        if !self.is_sure && record::read(storage, self.writer) == (Segments::There, true) {
-            self.is_sure = true;
-            // It may have been made since the last look; what comes of the next one is judged at once.
-            self.checked_ms = 0;
-            return Ok(Some(true));
-        }
-        let expected = self.next.unwrap_or(self.applied + 1);
-        let Some(segment) = &self.segment else {
-            let path = path_of(self.writer, self.ordinal);
-            let found = match Source::open(storage, &path, false) {
-                // Its frames may be whole.
-                Ok((_, len_bytes)) if len_bytes >= FRAMES_AT && gone => return Ok(None),
-                Ok(_) if !self.is_sure && !self.is_head_bad => return Ok(None),
-                Ok((_, len_bytes)) => format!("has {len_bytes} bytes and no header that can be read"),
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Err(_) if self.is_merged_before(storage, window)? => return Ok(None),
-                Err(_) => "is missing".to_owned(),
-            };
-            let since = *self.absent_since_ms.get_or_insert(now_ms);
-            if gone && !self.is_sure && now_ms.saturating_sub(since) >= GONE_FOR_MS {
-                self.absent = None;
-                return Ok(None);
-            }
-            let what = format!("its writer made it, and the points from number {expected} on were in it and after it");
-            self.absent = Some(format!("{path} {found}: {what}"));
-            return Ok(Some(false));
-        };
-        let end = segment.source.end()?;
-        if !self.is_sure || end == END_NOT_KEPT || segment.at >= end {
-            return Ok(None);
-        }
-        // More may have been published since the last look.
-        window.clear();
-        let whole = matches!(self.look(window, end.min(segment.len_bytes))?, Look::Frame(..));
-        window.clear();
-        if !whole {
-            let cut = if end > segment.len_bytes {
-                format!("; the file ends at {}", segment.len_bytes)
-            } else {
-                String::new()
-            };
-            let why =
-                format!("frames up to byte {end} were written, but the one with number {expected} is not whole{cut}");
-            self.leave(super::InboxProblemKind::Damage, why);
-        }
-        Ok(Some(whole))
-    }
-
-    /// Whether everything before the next segment that is there is merged: a holder died while it removed segments.
-    fn is_merged_before(&self, storage: &dyn Storage, window: &mut Window) -> io::Result<bool> {
-        let later = list_segments(storage, self.writer)?.into_iter().find(|ordinal| *ordinal > self.ordinal);
-        let Some(ordinal) = later else { return Ok(false) };
-        let (source, len_bytes) = Source::open(storage, &path_of(self.writer, ordinal), false)?;
-        window.clear();
-        let first = match look(window, &source, &self.crc, FRAMES_AT, len_bytes)? {
-            Look::Frame(header, _) => Some(header.lsn.0),
-            Look::Nothing | Look::Bad => None,
-        };
-        window.clear();
-        Ok(first.is_some_and(|number| number <= self.applied + 1))
     }
 
     fn verdict(&self, storage: &dyn Storage, window: &mut Window, gone: bool, kept: bool) -> io::Result<Verdict> {
@@ -569,17 +451,8 @@ impl Reader {
         }
         let lost_from = self.next.unwrap_or(0).max(self.applied + 1);
         Ok(match first {
-            None if (self.is_sure || self.is_head_bad) && self.segment.is_none() && !self.accepts_loss => {
-                Verdict::Damage
-            }
             None => Verdict::End,
-            Some((ordinal, _, number))
-                if number > lost_from
-                    && (self.is_sure || vouched >= lost_from || self.is_head_bad && ordinal != here)
-                    && !self.accepts_loss =>
-            {
-                Verdict::Damage
-            }
+            Some((.., number)) if number > lost_from && vouched >= lost_from => Verdict::Damage,
             Some((ordinal, at, number)) => Verdict::GoOn { ordinal, at, number },
         })
     }

@@ -173,23 +173,10 @@ fn found(store: &Store) -> BTreeMap<usize, u64> {
     out
 }
 
-fn check(
-    what: &str,
-    disk: SimDisk,
-    power_cut: bool,
-    logged: &[Logged],
-    must: impl Fn(&Logged) -> bool,
-    may: impl Fn(&Logged) -> bool,
-) {
+fn check(what: &str, disk: SimDisk, logged: &[Logged], must: impl Fn(&Logged) -> bool, may: impl Fn(&Logged) -> bool) {
     let world = World::on(Arc::new(disk));
     let store = world.try_open().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let mut report = store.merge_inboxes().unwrap_or_else(|error| panic!("{what}: {error}"));
-    // A power cut may take names in any order; a merge waits for each that is missing.
-    while power_cut && !report.problems.is_empty() {
-        assert!(report.problems.iter().all(|problem| problem.kind == InboxProblemKind::Gap), "{what}: {report:?}");
-        world.clock.advance_ms(61_000);
-        report = store.merge_inboxes().unwrap_or_else(|error| panic!("{what}: {error}"));
-    }
+    let report = store.merge_inboxes().unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(report.problems, [], "{what}");
     let first = found(&store);
     for (id, logged) in logged.iter().enumerate() {
@@ -221,19 +208,12 @@ fn live(seed: u64) -> u64 {
         let acked = |logged: &Logged| logged.acked_at < number;
         // The operation that crashed may be the one that a call ended with.
         let begun = |_: &Logged| true;
-        check(
-            &format!("seed {seed}, process crash at {number}"),
-            disk.after_process_crash(),
-            false,
-            &logged,
-            acked,
-            begun,
-        );
+        check(&format!("seed {seed}, process crash at {number}"), disk.after_process_crash(), &logged, acked, begun);
         let promised = |logged: &Logged| logged.promised_at.is_some_and(|at| at < number);
         let keep = Keep::ALL[((seed + number) % Keep::ALL.len() as u64) as usize];
         let cut = PowerCut { keep, seed: mix(seed ^ number) };
         let what = format!("seed {seed}, power cut at {number}, {keep:?}");
-        check(&what, disk.after_power_cut(cut), true, &logged, promised, begun);
+        check(&what, disk.after_power_cut(cut), &logged, promised, begun);
         crashes += 2;
     }
     crashes

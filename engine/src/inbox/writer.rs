@@ -17,7 +17,6 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::mutant::{self, Rule};
-use super::record::{self, Segments};
 use super::segment::{
     END_AT, END_NOT_KEPT, FIRST_BYTES, FRAMES_AT, INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, SECOND_BYTES,
     SEGMENT_BYTES_MAX, dir_of, encode_head, path_of,
@@ -443,11 +442,8 @@ impl InboxWriter {
                 let lock = lock.ok_or_else(|| ("lock", &lock_path, io::ErrorKind::WouldBlock.into()))?;
                 let made = self.new_segment(1, FIRST_BYTES);
                 let (file, map) = made.map_err(|error| ("create a segment in", &dir, error))?;
-                let told = record::write(&*self.storage, self.id, Segments::There).and_then(|()| self.tell());
-                if let Err(error) = told {
-                    // No holder reads it yet: the next append creates it again. The record first, or a holder would
-                    // miss the segment.
-                    let _ = record::write(&*self.storage, self.id, Segments::Unknown);
+                if let Err(error) = self.tell() {
+                    // No holder reads it yet: the next append creates it again.
                     let _ = self.storage.remove(&path_of(self.id, 1));
                     return Err(("tell holders of", &dir, error));
                 }

@@ -22,13 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags, fallocate, mkdirat, openat,
-    renameat, seek, statat, statfs, statvfs, statx, unlinkat,
+    AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags, SeekFrom, fallocate, mkdirat, openat, renameat, seek, statat,
+    statfs, statvfs, unlinkat,
 };
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
-use crate::checksum::fnv;
 use crate::fork::Guarded;
 use crate::storage::lock::{self, FileLock, own_text, raise_epoch, write_lock_text};
 use crate::storage::map::FileMap;
@@ -44,9 +43,6 @@ const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 /// How often, and at which interval, to try a file on which another program has a lease: that program gives it up.
 const LEASE_TRIES: u32 = 200;
 const LEASE_PAUSE: Duration = Duration::from_millis(5);
-
-/// `STATX_MNT_ID_UNIQUE` (Linux 6.8): unlike other numbers of mounts it is never used again.
-const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 
 /// What the file system under a store allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +105,7 @@ impl Disk {
     fn root_fd(&self) -> io::Result<OwnedFd> {
         // Links are followed here: a user may have put the store's folder elsewhere.
         let flags = WAY_FLAGS.difference(OFlags::NOFOLLOW);
-        Ok(retry_on_intr(|| openat(CWD, &self.root, flags, Mode::empty()))?)
+        Ok(retry_on_intr(|| openat(rustix::fs::CWD, &self.root, flags, Mode::empty()))?)
     }
 
     /// Walks down to a folder, name by name, through folders only.
@@ -414,20 +410,6 @@ impl Storage for Disk {
         let file = self.open_regular(path, OFlags::RDWR)?;
         let about = file.metadata()?;
         lock::mark(&DiskFile { file, kind: FileSystemKind::Network }, &about)
-    }
-
-    fn mount_id(&self) -> u64 {
-        // If the kernel does not tell, nothing is known.
-        if self.file_system().map_or(true, |kind| kind == FileSystemKind::Network) {
-            return 0;
-        }
-        let about = statx(CWD, &self.root, AtFlags::empty(), StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE));
-        match (about, fs::read("/proc/sys/kernel/random/boot_id")) {
-            (Ok(about), Ok(boot)) if about.stx_mask & STATX_MNT_ID_UNIQUE != 0 => {
-                fnv(about.stx_mnt_id.to_le_bytes().into_iter().chain(boot)).max(1)
-            }
-            _ => 0,
-        }
     }
 
     fn can_map_writes(&self) -> bool {

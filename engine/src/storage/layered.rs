@@ -247,10 +247,6 @@ impl Storage for Layered {
         self.above.mark(path)
     }
 
-    fn mount_id(&self) -> u64 {
-        self.above.mount_id()
-    }
-
     fn can_map_writes(&self) -> bool {
         self.above.can_map_writes()
     }

@@ -181,10 +181,6 @@ impl Storage for Memory {
         Ok(Some(Box::new(guard)))
     }
 
-    fn mount_id(&self) -> u64 {
-        1
-    }
-
     fn can_map_writes(&self) -> bool {
         !self.read_only
     }

@@ -81,11 +81,6 @@ pub trait Storage: Send + Sync + Debug + 'static {
     fn mark(&self, _path: &str) -> io::Result<()> {
         Ok(())
     }
-    /// A number of this mount of the file system, never used for another one. While it stays the same no power cut can
-    /// have taken anything that was written here. 0: unknown, as on a network file system.
-    fn mount_id(&self) -> u64 {
-        0
-    }
     /// Whether stores into a mapping of a file on this storage cannot fault once its blocks are allocated (ext4, tmpfs,
     /// memory). If not, appends use `write_at`.
     fn can_map_writes(&self) -> bool;

@@ -71,8 +71,6 @@ struct Nature {
     rough_per_mille: u64,
     space_bytes: Option<u64>,
     maps: bool,
-    /// Changes with each power cut.
-    mount_id: u64,
 }
 
 /// The error of every call after a crash.
@@ -113,7 +111,7 @@ impl PowerCut {
 impl SimDisk {
     /// An empty disk.
     pub fn new(seed: u64) -> Self {
-        let nature = Nature { rough_per_mille: 0, space_bytes: None, maps: true, mount_id: 1 };
+        let nature = Nature { rough_per_mille: 0, space_bytes: None, maps: true };
         Self::with_state(State::default(), seed, nature)
     }
 
@@ -146,8 +144,7 @@ impl SimDisk {
         let mut rng = SimRng::new(mix(cut.seed));
         let core = self.core.lock();
         let state = core.state.after_power_cut(cut.keep, &mut rng);
-        let nature = Nature { mount_id: core.nature.mount_id + 1, ..core.nature };
-        Self::with_state(state, rng.next(), nature)
+        Self::with_state(state, rng.next(), core.nature)
     }
 
     /// Makes operation number `number` (from 1) and every later call fail.
@@ -208,11 +205,6 @@ impl SimDisk {
     /// Whether files can be mapped. Default: yes.
     pub fn set_maps(&self, maps: bool) {
         self.core.lock().nature.maps = maps;
-    }
-
-    /// Mounts it again, as after a power cut that took nothing.
-    pub fn mount_again(&self) {
-        self.core.lock().nature.mount_id += 1;
     }
 
     /// All bytes of a file as reads show them.

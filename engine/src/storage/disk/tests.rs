@@ -52,7 +52,7 @@ fn oddities(folder: &Path) -> Vec<(&'static str, &'static str)> {
     std::os::unix::fs::symlink("/dev/zero", folder.join("far")).unwrap();
     fs::create_dir(folder.join("folder")).unwrap();
     let fifo = FileType::Fifo;
-    rustix::fs::mknodat(CWD, folder.join("pipe"), fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, folder.join("pipe"), fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
     let link = "a symbolic link";
     let all = [("link", link), ("dangling", link), ("far", link), ("folder", "a folder"), ("pipe", "a pipe")];

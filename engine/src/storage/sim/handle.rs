@@ -174,10 +174,6 @@ impl Storage for SimDisk {
         }
     }
 
-    fn mount_id(&self) -> u64 {
-        self.core.lock().nature.mount_id
-    }
-
     fn can_map_writes(&self) -> bool {
         self.core.lock().nature.maps
     }
