@@ -87,7 +87,7 @@ MATRIX = [
     body("dataframe_records", [{"p0": 1, "p1": 2, "p2": 3}]),
     body("inputs", [[1, 2, 3]], params={"n": 1}),
 ]
-# An input that cannot be read is told before params that are refused.
+# An unreadable input is reported before refused params.
 PARAMS_ONLY = [
     body("inputs", [1], params={"n": 4}), body("inputs", [1], params={"n": "x"}), body("inputs", [[1], [2, 3]], params={"n": "x"}),
     body("instances", {"a": 1, "b": {}}, params={"n": [1]}), body("dataframe_split", {"columns": ["a"]}, params=[1]),

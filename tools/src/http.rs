@@ -75,7 +75,7 @@ impl Http {
         &self.base
     }
 
-    /// Makes a call; a body is JSON. `patience` is the time for all of it.
+    /// Makes a call; a body is JSON. `patience` limits the whole call.
     ///
     /// # Errors
     /// Why there is no answer.

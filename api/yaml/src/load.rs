@@ -44,7 +44,7 @@ pub fn load(text: &str) -> Result<Node, YamlError> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let (mut loosened, mut error) = (BTreeSet::new(), first.clone());
     while error.reason.starts_with(INDENTATION) && loosened.len() < LOOSENED_MAX {
-        // A quoted text is told by its first line.
+        // The parser reports a quoted text at its first line; the bad indentation is on the next one.
         let mut at = error.line + usize::from(error.reason.contains("quoted"));
         while loosened.contains(&at) {
             at += 1;
@@ -177,7 +177,7 @@ impl<'text> Loader<'text> {
             let (event, span) = self.next()?;
             let key = match event {
                 Event::MappingEnd => break,
-                // The parser's span of a key that is not there is that of the colon.
+                // For a missing key the parser returns an empty text at the place of the colon.
                 Event::Scalar(text, ScalarStyle::Plain, 0, None) if text.is_empty() && self.strict.lacks_key(span) => {
                     return Err(refused(span, "a key is missing before the colon"));
                 }

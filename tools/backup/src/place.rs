@@ -1,4 +1,4 @@
-//! A place of backups: what is there.
+//! What a target of backups contains.
 
 use crate::error::{Error, Result};
 use crate::manifest::{self, MARKER, MARKER_TEXT, Manifest};

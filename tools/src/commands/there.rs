@@ -1,7 +1,7 @@
 //! What `runs`, `show`, `history`, `experiments` and `models` read of a server, now or as of a moment.
 //!
-//! JSON of an entity is that of the server's API (docs/api.md); lists have the columns that lists of folders have, as far as
-//! the API tells them.
+//! An entity's JSON is the server's own (docs/api.md). Lists have the same columns as for a folder, as far as the API has
+//! their values.
 
 use serde_json::{Value, json};
 

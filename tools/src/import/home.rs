@@ -67,7 +67,7 @@ impl<'h> Home<'h> {
         folder.sync().map_err(cannot)
     }
 
-    /// Counts what is there now. Root may import for the user who owns the store.
+    /// Counts the files that have arrived, and gives them to the store's owner: root may run an import for another user.
     pub(super) fn settle(&self, files: &[(String, u64)], report: &mut Report) -> Result<()> {
         let to = self.place("");
         if to.exists() {

@@ -97,7 +97,7 @@ fn from_json(model: &Model, signature: &Signature, is_untyped: bool, body: &Byte
         let given = entries.iter().find(|(key, _)| &**key == "params").map(|(_, value)| value.clone());
         let (params, fault) = match params(given, signature) {
             Ok(params) => (params, None),
-            // An input that cannot be read is told first.
+            // MLflow reports an unreadable input before refused params.
             Err(fault) => (None, Some(fault)),
         };
         let work = Work::Untyped(Untyped { form, body: body.clone(), is_only_read: fault.is_some() });

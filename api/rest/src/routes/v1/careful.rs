@@ -1,4 +1,4 @@
-//! Changes of the registry that are decided inside the store, and the audit of it.
+//! Registry changes that the store itself decides in one step, and the registry's audit.
 //!
 //! | Call | Answer |
 //! |---|---|
