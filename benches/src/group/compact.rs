@@ -16,7 +16,8 @@ use crate::scratch::disk_bytes;
 use crate::stream::{Stream, Values};
 use crate::timing::Samples;
 
-/// Runs that lie in the store; one more is logged to, and the first is read.
+/// Runs that lie in the store. Two more are logged to, one after the other: points that were logged before would be
+/// looked up, each.
 const RUNS: u64 = 40;
 /// Points of a page of history.
 const PAGE_POINTS: usize = 10_000;
@@ -39,7 +40,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
         Err(_) => 40_000_000usize,
     };
     let path = context.dir.join("store");
-    engine::create(&path, RUNS + 1)?.close()?;
+    engine::create(&path, RUNS + 2)?.close()?;
     let local = LocalStore::options(&path).default_experiment(false).open()?;
     let store = local.engine().clone();
     let keys = engine::keys(&store, BATCH_KEYS)?;
@@ -54,12 +55,12 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
 
     context.progress("a writer and a reader");
     let steps = points as i64 / RUNS as i64 / BATCH_KEYS as i64;
-    let mut alone = beside(&store, &keys, steps, || {
+    let mut alone = beside(&store, RUNS, &keys, steps, || {
         std::thread::sleep(ALONE);
         Ok(())
     })?;
     context.progress("the same beside a compaction");
-    let mut busy = beside(&store, &keys, steps, || {
+    let mut busy = beside(&store, RUNS + 1, &keys, steps, || {
         local.compact(&CompactOptions::default())?;
         Ok(())
     })?;
@@ -88,13 +89,13 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     Ok(())
 }
 
-/// While `work` runs: logs at full speed, and reads pages of history, `steps` steps each.
-fn beside(store: &Store, keys: &[KeyId], steps: i64, work: impl FnOnce() -> Result) -> Result<Seen> {
+/// While `work` runs: logs to a run at full speed, and reads pages of history of the others, `steps` steps each.
+fn beside(store: &Store, logged: u64, keys: &[KeyId], steps: i64, work: impl FnOnce() -> Result) -> Result<Seen> {
     let (stop, points) = (AtomicBool::new(false), AtomicU64::new(0));
     let start = Instant::now();
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| -> Result<()> {
-            let run = store.run(run_id(RUNS))?;
+            let run = store.run(run_id(logged))?;
             let mut stream = Stream::new(Values::Loss, BATCH_KEYS);
             while !stop.load(Ordering::Acquire) {
                 engine::log_stream(&run, keys, &mut stream, BATCH_POINTS)?;
