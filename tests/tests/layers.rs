@@ -201,7 +201,7 @@ const INSPECT: Crate = Crate {
 const TOOLS: Crate = Crate {
     src: "../tools/src",
     levels: &[
-        &["artifacts.rs", "curl.rs", "error.rs", "examples.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
+        &["artifacts.rs", "error.rs", "examples.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
         &["disk.rs", "format.rs", "remote.rs"],
         &["chart/", "http.rs", "output.rs", "picture.rs", "sync_artifacts.rs"],
         &["find.rs", "interrupt.rs", "keeper.rs", "list.rs"],

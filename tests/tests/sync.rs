@@ -481,7 +481,7 @@ fn a_store_comes_into_another_while_both_are_in_use() {
         (&nowhere, text(&b), "does not exist"),
         (&a, text(&a), "the same store"),
         (&copied, text(&a), "copies of it"),
-        (&a, "https://localhost:1", "https is not built in"),
+        (&a, "https://localhost:1", "may be started again"),
         (&a, "http://127.0.0.1:9", "may be started again"),
     ] {
         let (code, out, err) = runlode(&["sync", text(from), to, "--json"]);

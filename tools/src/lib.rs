@@ -12,7 +12,6 @@ mod artifacts;
 mod chart;
 mod columns;
 pub mod commands;
-mod curl;
 pub mod demo;
 mod disk;
 mod error;

@@ -1,22 +1,14 @@
-//! A Runlode server as the target of a sync, over HTTP.
-//!
-//! The login comes from the variables of MLflow's clients: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`,
-//! or `MLFLOW_TRACKING_TOKEN`.
+//! A Runlode server as the target of a sync.
 
-use std::env::VarError;
 use std::fs::File;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runlode::sync::Report;
+use runlode_client::{Answer, Body, Call, CallError, Client, escaped};
 use serde::Deserialize;
-use ureq::Agent;
-use ureq::http::{Response, StatusCode};
 
 use crate::error::{Error, Result};
 
-/// Characters that are not escaped in a path.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Longest answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// How much of a refusal's text is shown.
@@ -26,13 +18,10 @@ const UPLOAD_BYTES_S_MIN: u64 = 256 << 10;
 /// No chunk has more of anything: counts are added up, and must not overflow.
 const COUNT_MAX: u64 = 1 << 40;
 
-/// A server. Its answers are not trusted: they are bounded in size and time, redirects are not followed, and counts are
-/// checked before they are used.
+/// A server. Its answers are not trusted: counts are checked before they are used.
 pub(crate) struct Remote {
-    agent: Agent,
+    client: Client,
     patience: Duration,
-    base: String,
-    authorization: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -58,27 +47,12 @@ struct Listed {
 
 impl Remote {
     pub(crate) fn new(url: &str, patience: Duration) -> Result<Self> {
-        if url.starts_with("https://") {
-            return Err(Error::usage("https is not built in: use a tunnel or a local proxy, and give http://"));
-        }
-        let config = Agent::config_builder()
-            .timeout_global(Some(patience))
-            .http_status_as_error(false)
-            // The login and the store's history are for this server only.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .build();
-        Ok(Self {
-            agent: Agent::new_with_config(config),
-            patience,
-            base: url.trim_end_matches('/').to_owned(),
-            authorization: login()?,
-        })
+        Ok(Self { client: Client::new(url).map_err(|error| Error::usage(error.to_string()))?, patience })
     }
 
     fn position(&self, source: &str) -> Result<Position> {
-        let url = format!("{}/api/runlode/v1/sync?source={source}", self.base);
-        self.read(&url, self.get(&url))
+        let url = format!("{}/api/runlode/v1/sync?source={source}", self.client.base());
+        self.read(&url, self.send("GET", &url, Body::None, self.patience))
     }
 
     pub(crate) fn store_id(&self, source: &str) -> Result<String> {
@@ -94,12 +68,9 @@ impl Remote {
     }
 
     pub(crate) fn sync_apply(&self, chunk: &[u8]) -> Result<Report> {
-        let url = format!("{}/api/runlode/v1/sync", self.base);
-        let mut request = self.agent.post(&url).header("Content-Type", "application/octet-stream");
-        if let Some(authorization) = &self.authorization {
-            request = request.header("Authorization", authorization);
-        }
-        let report: Report = self.read(&url, request.send(chunk))?;
+        let url = format!("{}/api/runlode/v1/sync", self.client.base());
+        let body = Body::Bytes(chunk, "application/octet-stream");
+        let report: Report = self.read(&url, self.send("POST", &url, body, self.patience))?;
         let counts = [report.batches_count, report.events_count, report.points_count, report.known_count];
         if counts.into_iter().chain([report.problems_count]).any(|count| count > COUNT_MAX)
             || report.problems_count < report.problems.len() as u64
@@ -111,9 +82,8 @@ impl Remote {
 
     /// Names and sizes of the files in a folder of default artifact places.
     pub(crate) fn artifact_sizes(&self, folder: &str) -> Result<Vec<(String, u64)>> {
-        let path = utf8_percent_encode(folder, PLAIN).to_string();
-        let url = format!("{}/api/2.0/mlflow-artifacts/artifacts?path={path}", self.base);
-        let listing: Listing = self.read(&url, self.get(&url))?;
+        let url = format!("{}/api/2.0/mlflow-artifacts/artifacts?path={}", self.client.base(), escaped(folder));
+        let listing: Listing = self.read(&url, self.send("GET", &url, Body::None, self.patience))?;
         let files = listing.files.into_iter().filter(|file| !file.is_dir);
         let name = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
         // An empty file comes without a size.
@@ -122,39 +92,28 @@ impl Remote {
 
     /// Uploads a file to its default artifact location. Returns why the server refuses it, if it does.
     pub(crate) fn put_artifact(&self, content: File, bytes: u64, place: &str) -> Result<Option<String>> {
-        let parts = place.split('/').map(|part| utf8_percent_encode(part, PLAIN).to_string());
-        let url = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}", self.base, parts.collect::<Vec<_>>().join("/"));
-        let patience = self.patience + Duration::from_secs(bytes / UPLOAD_BYTES_S_MIN);
-        let request = self.agent.put(&url).config().timeout_global(Some(patience)).build();
-        let mut request = request.header("Content-Type", "application/octet-stream");
-        if let Some(authorization) = &self.authorization {
-            request = request.header("Authorization", authorization);
-        }
-        let (status, text) = text(&url, request.send(content))?;
+        let parts: Vec<String> = place.split('/').map(escaped).collect();
+        let url = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}", self.client.base(), parts.join("/"));
+        let whole = self.patience + Duration::from_secs(bytes / UPLOAD_BYTES_S_MIN);
+        let body = Body::File(content, "application/octet-stream");
+        let (status, text) = text(&url, self.send("PUT", &url, body, whole))?;
         match status {
             // The answer may be empty, or `{}`.
-            _ if status.is_success() => Ok(None),
+            200..300 => Ok(None),
             // MLflow refuses some names as attempts to escape the folder; servers refuse too large files.
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Some(reason(&text))),
+            400 | 413 => Ok(Some(reason(&text))),
             _ => Err(refused(&url, status, &text)),
         }
     }
 
-    fn get(&self, url: &str) -> Result<Response<ureq::Body>, ureq::Error> {
-        let mut request = self.agent.get(url);
-        if let Some(authorization) = &self.authorization {
-            request = request.header("Authorization", authorization);
-        }
-        request.call()
+    fn send(&self, method: &str, url: &str, body: Body<'_>, whole: Duration) -> Result<Answer, CallError> {
+        let (patience, whole) = (self.patience, Some(whole));
+        self.client.send(Call { method, url, body, patience, whole, answer_bytes_max: ANSWER_BYTES_MAX })
     }
 
-    fn read<T: serde::de::DeserializeOwned>(
-        &self,
-        url: &str,
-        answer: Result<Response<ureq::Body>, ureq::Error>,
-    ) -> Result<T> {
+    fn read<T: serde::de::DeserializeOwned>(&self, url: &str, answer: Result<Answer, CallError>) -> Result<T> {
         let (status, text) = text(url, answer)?;
-        if !status.is_success() {
+        if !(200..300).contains(&status) {
             return Err(refused(url, status, &text));
         }
         serde_json::from_str(&text)
@@ -163,15 +122,16 @@ impl Remote {
     }
 }
 
-/// The text of a server's answer.
-fn text(url: &str, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<(StatusCode, String)> {
-    let failed = |error: ureq::Error| Error::Source(format!("{url}: {error}; the sync may be started again"));
-    let mut answer = answer.map_err(failed)?;
-    let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
-    Ok((answer.status(), text.trim().to_owned()))
+/// Status and text of a server's answer.
+fn text(url: &str, answer: Result<Answer, CallError>) -> Result<(u16, String)> {
+    let failed = |why: String| Error::Source(format!("{url}: {why}; the sync may be started again"));
+    let answer = answer.map_err(|error| failed(error.to_string()))?;
+    let status = answer.status;
+    let text = answer.text().map_err(|error| failed(error.to_string()))?;
+    Ok((status, text.trim().to_owned()))
 }
 
-fn refused(url: &str, status: StatusCode, text: &str) -> Error {
+fn refused(url: &str, status: u16, text: &str) -> Error {
     Error::Source(format!("{url} answered {status}: {}", reason(text)))
 }
 
@@ -181,22 +141,6 @@ fn reason(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
-}
-
-/// The login of MLflow's clients, as the value of a header.
-pub(crate) fn login() -> Result<Option<String>> {
-    let variable = |name: &str| match std::env::var(name) {
-        Ok(value) => Ok(Some(value)),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(Error::usage(format!("{name} is not UTF-8 text"))),
-    };
-    if let Some(token) = variable("MLFLOW_TRACKING_TOKEN")? {
-        return Ok(Some(format!("Bearer {token}")));
-    }
-    let Some(user) = variable("MLFLOW_TRACKING_USERNAME")? else { return Ok(None) };
-    let password = variable("MLFLOW_TRACKING_PASSWORD")?.unwrap_or_default();
-    use base64::Engine;
-    Ok(Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))))
 }
 
 #[cfg(test)]

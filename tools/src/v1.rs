@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use ureq::http::StatusCode;
 
 use crate::columns::Columns;
 use crate::error::{Error, Result};
 use crate::find::store_path;
-use crate::http::{Http, query};
+use crate::http::{Http, query, refusal};
 
 /// How long an answer is waited for. An audit reads the whole log.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -98,10 +97,11 @@ impl Server {
         let url = format!("{}{path}", self.http.base());
         let failed = |why: String| Error::Source(format!("{url}: {why}"));
         let body = body.map(ToString::to_string);
-        let answer = self.http.send(method, &url, body.as_deref(), PATIENCE, ANSWER_BYTES_MAX).map_err(failed)?;
-        if !answer.status.is_success() {
-            let is_absent = answer.status == StatusCode::NOT_FOUND;
-            let why = answer.reason();
+        let answer = self.http.send(method, &url, body.as_deref(), PATIENCE, ANSWER_BYTES_MAX);
+        let answer = answer.map_err(|error| failed(error.to_string()))?;
+        if !answer.is_success() {
+            let is_absent = answer.status == 404;
+            let why = refusal(answer);
             return Err(match is_absent && !why.contains("RESOURCE_DOES_NOT_EXIST") && why.len() < 40 {
                 true => failed(format!("{why}; is this a Runlode server of this version?")),
                 false => failed(why),

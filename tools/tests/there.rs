@@ -58,7 +58,7 @@ fn fixture() -> (TempDir, Listening, String) {
     }
     store.close().unwrap();
     let text = path.to_str().unwrap();
-    let server = Listening::start(&mut command(&["serve", text, "--port", "0", "--no-ui", "--json"]));
+    let server = Listening::start(&mut command(&["serve", text, "--port", "0", "--no-ui", "--allow-sync", "--json"]));
     let told: Value = serde_json::from_str(&server.line).expect("the server did not start");
     let url = format!("http://{}", told["address"].as_str().unwrap());
     (dir, server, url)
@@ -233,4 +233,23 @@ fn https_is_read_imported_and_compared_through_curl() {
     assert_eq!(code, Some(0), "{error}");
     let list = std::fs::read_to_string(Path::new(copy).join("artifacts/imported.sha256")).unwrap();
     assert_eq!(list.lines().count(), 6);
+
+    // Bytes go up as they are: points, and artifacts larger than what is kept in memory of a call.
+    let offline = dir.path().join("offline");
+    let store = LocalStore::open(&offline).unwrap();
+    let digits = store.get_or_create_experiment("digits").unwrap();
+    let run = store.create_run(digits, RunSpec::named("from afar")).unwrap();
+    run.log_metrics(0, &[("loss", 0.25)]).unwrap();
+    let folder = offline.join(format!("artifacts/{digits}/{}/artifacts", run.id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("weights.bin"), vec![7; 3_000_000]).unwrap();
+    let id = run.id().to_string();
+    store.close().unwrap();
+    let (code, out, error) = trusting(&["sync", offline.to_str().unwrap(), url, "--json"]);
+    assert_eq!(code, Some(0), "{out}{error}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&report["points"], &report["artifact_files"]), (&json!(1), &json!(1)), "{report}");
+    let experiments = std::fs::read_dir(dir.path().join("store/artifacts")).unwrap();
+    let uploaded = experiments.map(|folder| folder.unwrap().path().join(&id).join("artifacts/weights.bin"));
+    assert_eq!(uploaded.filter_map(|path| std::fs::read(path).ok()).next().unwrap(), vec![7; 3_000_000]);
 }

@@ -1,28 +1,23 @@
 //! A Runlode or MLflow server as the store of models, over MLflow's REST API.
 //!
-//! Its answers are not trusted: bounded in size, redirects are not followed, names of files are checked by the cache.
-//! The login comes from the variables of MLflow's clients: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or
-//! `MLFLOW_TRACKING_TOKEN`. https goes through `curl`.
+//! Its answers are not trusted: they are bounded in size, and names of files are checked by the cache.
 
 use std::collections::HashSet;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine as _;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use runlode_client::{Answer, Body, Call, Client, escaped};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use ureq::Agent;
 
-use super::curl;
 use super::name::{UriError, Which};
 use super::store::{Listed, LocalOnly, LoggedModel, ModelStore, Owner, Place, Version, local_folder};
 use crate::folder::{FILES_MAX, plain_path};
 
-/// Characters that are not escaped in a URL.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Largest file of a model.
+const FILE_BYTES_MAX: u64 = 64 << 30;
 /// Longest answer that is no file.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// Most pages of a listing.
@@ -37,28 +32,8 @@ const REASON_CHARS_MAX: usize = 500;
 /// A server.
 #[derive(Debug, Clone)]
 pub struct HttpStore {
-    agent: Agent,
-    base: String,
-    authorization: Option<String>,
+    client: Client,
     patience: Duration,
-}
-
-/// What a server answered.
-struct Answer {
-    status: u16,
-    body: Box<dyn Read + Send>,
-}
-
-impl Answer {
-    /// The body as a text that is not too long.
-    fn text(self) -> io::Result<String> {
-        let mut text = String::new();
-        self.body.take(ANSWER_BYTES_MAX + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > ANSWER_BYTES_MAX {
-            return Err(io::Error::other(format!("the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20)));
-        }
-        Ok(text)
-    }
 }
 
 /// How a call is made.
@@ -184,10 +159,6 @@ struct Refused {
     message: String,
 }
 
-fn escaped(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
-}
-
 fn some(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
@@ -211,41 +182,28 @@ impl HttpStore {
                 "{url} is the URL of no server: it begins with neither http:// nor https://"
             )));
         }
-        let config = Agent::config_builder()
-            .timeout_connect(Some(patience))
-            .timeout_recv_response(Some(patience))
-            .http_status_as_error(false)
-            // The login is for this server only.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .build();
-        let base = url.trim_end_matches('/').to_owned();
-        Ok(Self { agent: Agent::new_with_config(config), base, authorization: login()?, patience })
+        let client = Client::new(url).map_err(|error| UriError::Store(error.to_string()))?;
+        Ok(Self { client, patience })
     }
 
     /// The URL that it was made with.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.base
+        self.client.base()
     }
 
-    fn call_as(&self, method: Method, url: &str, body: Option<&serde_json::Value>) -> Result<Answer, UriError> {
-        let body = body.map(ToString::to_string);
-        let answer = if url.starts_with("https://") {
-            let authorization = self.authorization.as_deref();
-            let call = curl::Call {
-                method: method.name(),
-                url,
-                authorization,
-                body: body.as_deref(),
-                patience: self.patience,
-            };
-            let (status, file) = curl::call(&call)?;
-            Answer { status, body: Box::new(file) }
-        } else {
-            self.call_plain(method, url, body)?
-        };
-        if (200..300).contains(&answer.status) {
+    fn call_as(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<&serde_json::Value>,
+        answer_bytes_max: u64,
+    ) -> Result<Answer, UriError> {
+        let text = body.map(ToString::to_string);
+        let body = text.as_ref().map_or(Body::None, |text| Body::Bytes(text.as_bytes(), "application/json"));
+        let call = Call { method: method.name(), url, body, patience: self.patience, whole: None, answer_bytes_max };
+        let answer = self.client.send(call).map_err(|error| UriError::Store(format!("{url}: {error}")))?;
+        if answer.is_success() {
             return Ok(answer);
         }
         let status = answer.status;
@@ -263,38 +221,17 @@ impl HttpStore {
         })
     }
 
-    fn call_plain(&self, method: Method, url: &str, body: Option<String>) -> Result<Answer, UriError> {
-        let failed = |error: ureq::Error| UriError::Store(format!("{}: {error}", self.base));
-        let mut request = ureq::http::Request::builder().method(method.name()).uri(url);
-        if let Some(authorization) = &self.authorization {
-            request = request.header("Authorization", authorization);
-        }
-        if body.is_some() {
-            request = request.header("Content-Type", "application/json");
-        }
-        let wrong = |error: ureq::http::Error| UriError::Store(format!("{url} is no URL: {error}"));
-        let answer = match body {
-            // MLflow's calls that delete have bodies, which HTTP does not usually allow.
-            Some(body) if method == Method::Delete => {
-                let mut request = self.agent.delete(url).header("Content-Type", "application/json");
-                if let Some(authorization) = &self.authorization {
-                    request = request.header("Authorization", authorization);
-                }
-                request.force_send_body().send(body)
-            }
-            Some(body) => self.agent.run(request.body(body).map_err(wrong)?),
-            None => self.agent.run(request.body(()).map_err(wrong)?),
-        };
-        let answer = answer.map_err(failed)?;
-        Ok(Answer { status: answer.status().as_u16(), body: Box::new(answer.into_body().into_reader()) })
+    /// An answer of text.
+    fn text(&self, method: Method, url: &str, body: Option<&serde_json::Value>) -> Result<String, UriError> {
+        let text = self.call_as(method, url, body, ANSWER_BYTES_MAX)?.text();
+        text.map_err(|error| UriError::Store(format!("{url}: {error}")))
     }
 
     /// An answer of JSON.
     fn ask<T: DeserializeOwned>(&self, path: &str, body: Option<&serde_json::Value>) -> Result<T, UriError> {
-        let url = format!("{}/api/2.0/{path}", self.base);
+        let url = format!("{}/api/2.0/{path}", self.client.base());
         let method = if body.is_some() { Method::Post } else { Method::Get };
-        let text = self.call_as(method, &url, body)?.text();
-        let text = text.map_err(|error| UriError::Store(format!("{url}: {error}")))?;
+        let text = self.text(method, &url, body)?;
         serde_json::from_str(&text)
             .map_err(|error| UriError::Store(format!("{url} is no answer of an MLflow server: {error}")))
     }
@@ -310,9 +247,8 @@ impl HttpStore {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value, UriError> {
-        let url = format!("{}/api/2.0/{path}", self.base);
-        let text = self.call_as(method, &url, body)?.text();
-        let text = text.map_err(|error| UriError::Store(format!("{url}: {error}")))?;
+        let url = format!("{}/api/2.0/{path}", self.client.base());
+        let text = self.text(method, &url, body)?;
         if text.trim().is_empty() {
             return Ok(serde_json::Value::Null);
         }
@@ -393,20 +329,6 @@ fn proxied(uri: &str) -> Option<String> {
         None => rest,
     };
     plain_path(path.trim_start_matches('/'))
-}
-
-fn login() -> Result<Option<String>, UriError> {
-    let variable = |name: &str| match std::env::var(name) {
-        Ok(value) => Ok(Some(value)),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(_) => Err(UriError::Store(format!("{name} is no UTF-8 text"))),
-    };
-    if let Some(token) = variable("MLFLOW_TRACKING_TOKEN")? {
-        return Ok(Some(format!("Bearer {token}")));
-    }
-    let Some(user) = variable("MLFLOW_TRACKING_USERNAME")? else { return Ok(None) };
-    let password = variable("MLFLOW_TRACKING_PASSWORD")?.unwrap_or_default();
-    Ok(Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))))
 }
 
 impl ModelStore for HttpStore {
@@ -520,7 +442,7 @@ impl ModelStore for HttpStore {
 
     fn open(&self, place: &Place, path: &str) -> Result<Box<dyn Read + Send>, UriError> {
         let below = if place.below.is_empty() { path.to_owned() } else { format!("{}/{path}", place.below) };
-        let base = &self.base;
+        let base = self.client.base();
         let url = match (&place.owner, proxied(&place.uri)) {
             (_, Some(root)) => {
                 let full = format!("{root}/{below}");
@@ -534,6 +456,6 @@ impl ModelStore for HttpStore {
             }
             (Owner::Version(..) | Owner::Nobody, None) => return Err(unreadable(&place.uri)),
         };
-        Ok(self.call_as(Method::Get, &url, None)?.body)
+        Ok(self.call_as(Method::Get, &url, None, FILE_BYTES_MAX)?.body)
     }
 }

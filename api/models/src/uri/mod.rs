@@ -10,7 +10,6 @@
 //! ```
 
 mod cache;
-mod curl;
 mod http;
 mod name;
 mod store;

@@ -6,8 +6,11 @@ use std::process::Command;
 use runlode::Store;
 
 use super::remote::Reader;
-use super::{artifacts, http, recorder};
+use super::{artifacts, recorder};
 use crate::error::{Error, Result};
+
+/// The largest file that is downloaded.
+const DOWNLOAD_BYTES_MAX: u64 = 16 << 30;
 
 /// Where artifacts of runs are looked for.
 pub(super) enum Runs<'a> {
@@ -54,7 +57,7 @@ fn folder(store: &Store, run: &str) -> Result<PathBuf> {
 /// Fetches a URI to a path.
 pub(super) fn download(runs: &Runs<'_>, uri: &str, path: &Path) -> Result<(), String> {
     if uri.starts_with("http://") || uri.starts_with("https://") {
-        return http::download(uri, path);
+        return runlode_client::download(uri, path, DOWNLOAD_BYTES_MAX).map_err(|error| format!("{uri}: {error}"));
     }
     if let Some(rest) = uri.strip_prefix("runs:/") {
         let (run, below) = rest.trim_matches('/').split_once('/').unwrap_or((rest.trim_matches('/'), ""));

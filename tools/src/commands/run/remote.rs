@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use runlode_client::escaped;
 use runlode_projects::container::Mounts;
 use runlode_projects::launcher::{Dataset, Facts, Reach, Record};
 use serde_json::{Value, json};
@@ -18,8 +18,6 @@ use crate::output::note;
 const PARAMS_MAX: usize = 100;
 /// Where servers keep artifacts that come through them.
 const PROXY: &str = "/api/2.0/mlflow-artifacts/artifacts";
-/// Characters that are not escaped in a path.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Records a launch in a server.
 pub(super) struct Remote {
@@ -44,22 +42,18 @@ impl Run {
     }
 }
 
-fn query(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
-}
-
 impl Remote {
     pub(super) fn new(uri: &str, asked: &Recording) -> Result<Self> {
         let http = Http::new(uri)?;
         let mut run = None;
         if let Some(id) = &asked.run_id {
-            run = Some(http.get(&format!("runs/get?run_id={}", query(id)))?);
+            run = Some(http.get(&format!("runs/get?run_id={}", escaped(id)))?);
         }
         let experiment = match (&run, asked.experiment()) {
             (Some(run), _) => run["run"]["info"]["experiment_id"].as_str().unwrap_or_default().to_owned(),
             (None, Ok(name)) => experiment_of(&http, &name)?,
             (None, Err(id)) => {
-                http.get(&format!("experiments/get?experiment_id={}", query(&id)))?;
+                http.get(&format!("experiments/get?experiment_id={}", escaped(&id)))?;
                 id
             }
         };
@@ -87,7 +81,7 @@ impl Remote {
 
 /// The experiment of this name; made if there is none.
 fn experiment_of(http: &Http, name: &str) -> Result<String> {
-    let found = http.get(&format!("experiments/get-by-name?experiment_name={}", query(name)));
+    let found = http.get(&format!("experiments/get-by-name?experiment_name={}", escaped(name)));
     let id = |answer: &Value| answer.as_str().map(str::to_owned);
     match found {
         Ok(answer) => id(&answer["experiment"]["experiment_id"]),
@@ -110,7 +104,7 @@ impl Reader {
     }
 
     fn run(&self, id: &str) -> Result<Value> {
-        self.http.get(&format!("runs/get?run_id={}", query(id)))
+        self.http.get(&format!("runs/get?run_id={}", escaped(id)))
     }
 
     /// Where a run's artifacts are.
@@ -139,7 +133,7 @@ impl Reader {
         if let Place::Folder(folder) = Place::of(&artifacts) {
             return super::artifacts::copy(&folder.join(path), into);
         }
-        let call = |path: &str| format!("artifacts/list?run_id={}&path={}", query(run), query(path));
+        let call = |path: &str| format!("artifacts/list?run_id={}&path={}", escaped(run), escaped(path));
         let mut open = vec![path.to_owned()];
         let mut count = 0;
         while let Some(at) = open.pop() {
@@ -175,7 +169,7 @@ fn strange(name: &str) -> Error {
 }
 
 fn encoded(path: &str) -> String {
-    path.split('/').map(query).collect::<Vec<_>>().join("/")
+    path.split('/').map(escaped).collect::<Vec<_>>().join("/")
 }
 
 /// How artifacts of a server are reached.
@@ -286,7 +280,7 @@ impl Record for Remote {
     }
 
     fn datasets(&self) -> Result<Vec<Dataset>> {
-        let answer = self.http.get(&format!("runs/get?run_id={}", query(&self.run()?.id)))?;
+        let answer = self.http.get(&format!("runs/get?run_id={}", escaped(&self.run()?.id)))?;
         let inputs = answer["run"]["inputs"]["dataset_inputs"].as_array().into_iter().flatten();
         let dataset = |input: &Value| {
             let text = |key: &str| input["dataset"][key].as_str().unwrap_or_default().to_owned();
@@ -297,7 +291,7 @@ impl Record for Remote {
 
     fn end(&mut self, is_success: bool) -> Result<()> {
         let status = if is_success { "FINISHED" } else { "FAILED" };
-        let answer = self.http.get(&format!("runs/get?run_id={}", query(&self.run()?.id)))?;
+        let answer = self.http.get(&format!("runs/get?run_id={}", escaped(&self.run()?.id)))?;
         // The command may have ended the run itself. How its process ended counts more, as with `mlflow run`.
         let info = &answer["run"]["info"];
         let has_ended = info["end_time"].as_u64().is_some_and(|time| time > 0);

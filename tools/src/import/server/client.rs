@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use ureq::http::StatusCode;
 
 use crate::error::{Error, Result};
-use crate::http::{Http, query};
+use crate::http::{Http, query, refusal};
 
 /// Longest answer.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -17,6 +16,8 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Slowest download that is waited for.
 const DOWNLOAD_BYTES_S_MIN: u64 = 256 << 10;
+/// Longest wait that a server may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 /// How often a request is made in all.
 const ATTEMPTS: u32 = 6;
 /// The first wait; each further one is twice as long.
@@ -111,22 +112,22 @@ impl Client {
         let mut attempt = 1;
         loop {
             let (why, asked) = match self.http.send(method, url, body, patience, bytes_max) {
-                Ok(mut answer) if answer.status.is_success() => match take(&mut answer.body) {
+                Ok(mut answer) if answer.is_success() => match take(&mut answer.body) {
                     Ok(taken) => return Ok(taken),
                     Err(why) => (why, None),
                 },
                 Ok(answer) => {
-                    let (status, after) = (answer.status, answer.after);
-                    let why = answer.reason();
-                    if status == StatusCode::NOT_FOUND && body.is_none() {
+                    let (status, after) = (answer.status, answer.retry_after.map(|after| after.min(RETRY_AFTER_MAX)));
+                    let why = refusal(answer);
+                    if status == 404 && body.is_none() {
                         return Err(Refusal::Absent);
                     }
-                    if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
+                    if status != 429 && status < 500 {
                         return Err(Refusal::No(Error::Source(format!("{url}: {why}"))));
                     }
                     (why, after)
                 }
-                Err(why) => (why, None),
+                Err(why) => (why.to_string(), None),
             };
             if attempt == ATTEMPTS {
                 return Err(Refusal::Broken(Error::Source(format!(
