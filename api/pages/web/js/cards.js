@@ -35,7 +35,14 @@ export class Cards {
     this.none = h("p", { class: "empty muted" });
     this.none.hidden = true;
     this.element = h("div", { class: "cards", tabindex: -1, on: { scroll: eachFrame(() => this.draw()) } }, this.none, this.body);
-    this.sizes = new ResizeObserver(() => this.draw());
+    /** Room for cards, in pixels: asking the page would lay it out before it is whole. */
+    this.width = 0;
+    this.height = 0;
+    this.sizes = new ResizeObserver(() => {
+      this.width = this.element.clientWidth;
+      this.height = this.element.clientHeight;
+      this.draw();
+    });
     this.sizes.observe(this.element);
   }
 
@@ -68,6 +75,13 @@ export class Cards {
     }
   }
 
+  /** Asks for the curves that charts will need for their next drawing. */
+  ask() {
+    for (const chart of this.charts()) {
+      chart.ask();
+    }
+  }
+
   /** Draws charts again. Without a key: all. */
   redraw(keys = null) {
     for (const chart of this.charts()) {
@@ -84,7 +98,7 @@ export class Cards {
   }
 
   draw() {
-    const width = this.element.clientWidth - 2 * GAP_PX;
+    const width = this.width - 2 * GAP_PX;
     if (width <= 0) {
       return;
     }
@@ -96,8 +110,9 @@ export class Cards {
     const pitch = cardHeight + GAP_PX;
     const rows = Math.ceil(this.keys.length / columns);
     this.body.style.height = `${rows * pitch + GAP_PX}px`;
-    const top = this.element.scrollTop - SPARE_PX;
-    const bottom = this.element.scrollTop + this.element.clientHeight + SPARE_PX;
+    const { scrollTop } = this.element;
+    const top = scrollTop - SPARE_PX;
+    const bottom = scrollTop + this.height + SPARE_PX;
     const first = Math.max(0, Math.floor(top / pitch)) * columns;
     const end = Math.min(this.keys.length, Math.ceil(bottom / pitch) * columns);
     const wanted = new Set(this.keys.slice(first, end));

@@ -3,7 +3,7 @@
  */
 
 import { Cards } from "./cards.js";
-import { addPoints, forget, onCurveFailure } from "./curves.js";
+import { addPoints, askNow, forget, onCurveFailure } from "./curves.js";
 import { fill, h, icon, later } from "./dom.js";
 import { count, duration, exact, number, time } from "./format.js";
 import { metricBox } from "./metricbox.js";
@@ -136,6 +136,9 @@ export class ChartPanel {
   setZoom(range) {
     this.context.zoom = range;
     this.showZoom();
+    // The curves of the new range are on their way before anything is drawn.
+    this.cards.ask();
+    askNow();
     this.cards.redraw();
     const text = { step: (x) => Number(x.toFixed(2)), metric: (x) => Number(x.toPrecision(12)) }[this.context.axis] || Math.round;
     // A step of the wheel is no step to go back to.

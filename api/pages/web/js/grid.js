@@ -178,14 +178,9 @@ export class Grid {
     // A row that comes later is drawn then.
     slot.index = row ? index : -1;
     element.dataset.index = String(index);
-    for (let at = 0; at < cells.length; at += 1) {
-      if (row) {
-        this.columns[at].draw(cells[at], row, index);
-      } else {
-        cells[at].replaceChildren();
-        cells[at].shown = null;
-        cells[at].parts = null;
-      }
+    // Cells of a row that is not here yet are not seen; they keep their parts for the next one.
+    for (let at = 0; row && at < cells.length; at += 1) {
+      this.columns[at].draw(cells[at], row, index);
     }
     if (row && this.options.mark) {
       this.options.mark(element, row);
