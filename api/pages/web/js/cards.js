@@ -12,6 +12,9 @@ const CARD_MIN_PX = 300;
 const CARD_MAX_PX = 900;
 const CARD_HEIGHT_PX = 232;
 const CARD_HEIGHT_MAX_PX = 380;
+/** As the style sheet says. */
+const CARD_BORDER_PX = 1;
+const CARD_HEAD_PX = 34;
 const GAP_PX = 12;
 const SPARE_PX = 200;
 
@@ -125,7 +128,7 @@ export class Cards {
     }
     for (let i = first; i < end; i += 1) {
       const key = this.keys[i];
-      const card = this.cards.get(key) || this.make(key);
+      const card = this.cards.get(key) || this.make(key, cardWidth, cardHeight);
       const { style } = card.element;
       style.width = `${cardWidth}px`;
       style.height = `${cardHeight}px`;
@@ -135,8 +138,12 @@ export class Cards {
     }
   }
 
-  make(key) {
+  make(key, width, height) {
     const chart = new Chart(this.context, key);
+    // As large as it will be: so its curves are asked for before it is laid out.
+    chart.width = width - 2 * CARD_BORDER_PX;
+    chart.height = height - 2 * CARD_BORDER_PX - CARD_HEAD_PX;
+    chart.ask();
     const element = h(
       "section",
       { class: "card", role: "listitem" },
