@@ -41,7 +41,8 @@ export class Grid {
     this.active = -1;
     /** @type {{ element: any, cells: any[], index: number }[]} */
     this.pool = [];
-    this.head = h("div", { class: "grid-head", role: "row", "aria-rowindex": 1 });
+    // A row is one to screen readers once it has titles.
+    this.head = h("div", { class: "grid-head" });
     this.body = h("div", { class: "grid-body", role: "rowgroup" });
     this.scroller = h(
       "div",
@@ -69,6 +70,8 @@ export class Grid {
   /** @param {GridColumn[]} columns */
   setColumns(columns, sorted) {
     this.columns = columns;
+    this.head.setAttribute("role", "row");
+    this.head.setAttribute("aria-rowindex", "1");
     this.head.replaceChildren(
       ...columns.map((column) => {
         const direction = sorted && sorted.id === column.id ? sorted.direction : "none";
