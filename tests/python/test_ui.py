@@ -86,7 +86,7 @@ def known(served):
         served.post("runs/set-tag", run_id=runs[1], key=f"tag{at}", value=tag)
     served.post("runs/log-inputs", run_id=runs[0], datasets=[{"tags": [{"key": "mlflow.data.context", "value": "training"}], "dataset": {"name": "wine", "digest": "abc", "source_type": "code", "source": "{}"}}])
     base = f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/{runs[0]}/artifacts"
-    files = {"table.csv": b'a,b\n1,"x, y"\n', "note.md": b"# Title\n\ntext", "page.html": b"<script>document.title='ran'; fetch('/api/runlode/v1/about').then(() => document.title='escaped').catch(() => 0)</script><p>shown</p>", "deep/text.json": b'{"a": [1]}', "evil.svg": SVG, "beep.wav": WAV, "empty.txt": b"", **{f"shots/step_{step}.svg": SVG for step in (1, 2, 10)}, **{f"images/s+step+{step}+timestamp+{NOW + step}+{step:032x}.svg": SVG for step in (3, 20)}}
+    files = {"table.csv": b'a,b\n1,"x, y"\n', "note.md": b"# Title\n\ntext", "page.html": b"<script>document.title='ran'; fetch('/api/runlode/v1/about').then(() => document.title='escaped').catch(() => document.title='refused')</script><p>shown</p>", "deep/text.json": b'{"a": [1]}', "evil.svg": SVG, "beep.wav": WAV, "empty.txt": b"", **{f"shots/step_{step}.svg": SVG for step in (1, 2, 10)}, **{f"images/s+step+{step}+timestamp+{NOW + step}+{step:032x}.svg": SVG for step in (3, 20)}}
     for name, data in files.items():
         assert served.raw("PUT", f"{base}/{name}", data=data).status_code == 200
     logged = served.model(experiment, name="forest", source_run_id=runs[0], params=[{"key": "depth", "value": "7"}])["info"]["model_id"]
@@ -147,6 +147,24 @@ def test_the_table_in_columns_now_and_then(served, known):
     assert table["params.lr"] == [None, None] and table["metrics.loss.max"] == [None, None]
     past = {**fields, "as_of": known["before"], "filter": "metrics.acc > 0.55 and params.lr != '0.3'"}
     assert columns(served.raw("GET", "/api/runlode/v1/runs", params=past))[1]["run_id"] == [known["s"]]
+
+
+def test_the_columns_of_the_most_common_keys_come_with_the_table(served, known):
+    fields = {"experiment_id": known["e"], "column": "run_name", "common_metrics": 2, "common_params": 1, "order_by": "name", "filter": "name LIKE 'trial%'"}
+    header, table = columns(served.raw("GET", "/api/runlode/v1/runs", params=fields))
+    # `acc` is in five runs, `loss` and `odd` in three.
+    assert header["common"] == ["metrics.acc", "metrics.loss", "params.lr"] and [*table] == ["run_name", *header["common"]]
+    assert table["params.lr"] == ["0.1", "0.2"] and table["metrics.acc"] == [0.5, 0.6]
+    run = served.run(known["e"], run_name="zz")
+    served.batch(run, [], {f"p{i}": "1" for i in range(3)})
+    header, _ = columns(served.raw("GET", "/api/runlode/v1/runs", params={**fields, "common_params": 3}))
+    assert header["common"][2:] == ["params.lr", "params.p0", "params.p1"], "they are counted again after a change"
+    served.post("runs/delete", run_id=run)
+    begin = served.raw("GET", "/api/runlode/v1/history", params={"run_id": known["s"]}).json()["changes"][0]["position"]
+    assert columns(served.raw("GET", "/api/runlode/v1/runs", params={**fields, "as_of": begin}))[0]["common"] == []
+    assert "common" not in columns(served.raw("GET", "/api/runlode/v1/runs", params={"experiment_id": known["e"]}))[0]
+    for wrong in ("-1", "101", "x"):
+        assert served.raw("GET", "/api/runlode/v1/runs", params={"common_params": wrong}).status_code == 400
 
 
 def test_a_wrong_filter_says_where(served):
@@ -354,6 +372,11 @@ def visit(browser, served, known):
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
+        # What the page has asked for; the stream of changes never ends.
+        page.asked = set()
+        page.on("request", lambda request: "/v1/events" in request.url or page.asked.add(request))
+        page.on("requestfinished", lambda request: page.asked.discard(request))
+        page.on("requestfailed", lambda request: page.asked.discard(request))
         page.on("pageerror", lambda error: faults.append(f"raised {error}"))
         page.on("console", lambda message: message.type == "error" and "Failed to load resource" not in message.text and "artifact-page" not in message.location["url"] and faults.append(f"printed {message.text}"))
         page.on("request", lambda request: request.url.startswith((served.uri, "data:", "blob:")) or faults.append(f"asked {request.url}"))
@@ -386,6 +409,16 @@ def until(page, expression, arg=None, seconds=30):
             fault = error
         assert time.monotonic() < end, fault or expression
         page.wait_for_timeout(50)
+
+
+def still(page, seconds=30):
+    """Waits until every request is answered and two frames in a row leave nothing to draw."""
+    end = time.monotonic() + seconds
+    calm = 0
+    while calm < 2:
+        drawn = page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(!document.querySelector('[aria-busy=true]')))))")
+        calm = calm + 1 if drawn and not page.asked else 0
+        assert time.monotonic() < end, [request.url for request in page.asked]
 
 
 PAGES = {
@@ -425,19 +458,65 @@ def test_a_page_shows_and_is_accessible(visit, path, request):
     theme = ("light", "dark")[list(PAGES).index(path) % 2]
     page = visit(path, theme=theme)
     until(page, "text => document.body.innerText.includes(text)", PAGES[path])
-    page.wait_for_timeout(300)
-    axe = request.getfixturevalue("npm") / "axe-core" / "axe.min.js"
-    # The page's policy forbids scripts of tags; this is no tag.
-    page.evaluate(axe.read_text())
-    found = page.evaluate("axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], resultTypes: ['violations'] })")
-    wrong = [(one["id"], [node["target"] for node in one["nodes"]][:3], one["nodes"][0]["failureSummary"][:300]) for one in found["violations"]]
-    assert not wrong, (theme, wrong)
+    still(page)
+    assert not violations(page, request.getfixturevalue("npm")), theme
+
+
+RULES = "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], resultTypes: ['violations'] })"
+
+
+def violations(page, npm):
+    """What axe-core finds on a page as it is."""
+    if not page.evaluate("Boolean(window.axe)"):
+        # The page's policy forbids scripts of tags; this is no tag.
+        page.evaluate((npm / "axe-core" / "axe.min.js").read_text())
+    found = page.evaluate(RULES)["violations"]
+    return [(one["id"], [node["target"] for node in one["nodes"]][:3], one["nodes"][0]["failureSummary"][:300]) for one in found]
+
+
+# What opens over the page of runs: keys to press or elements to click, and what is there then.
+BOXES = {
+    "the sheet of keys": (["?"], "dialog .sheet"),
+    "columns": (["c"], ".columns-box .choice"),
+    "groups": (["b"], ".group-box .choice"),
+    "experiments": (["e"], ".experiment-box .menu-item"),
+    "completions": (["/", "m", "ArrowDown"], ".filter-option[aria-selected=true]"),
+    "a wrong filter": (["/", "Control+a", "x", "Enter"], ".filter-error-text"),
+    "actions": (["click .actions button:has-text('Actions')"], ".menu-item"),
+    "a question": (["click .actions button:has-text('Actions')", "click .menu-item:has-text('Set a tag')"], "dialog input"),
+    "exports": (["click button[aria-label='Export loss']"], ".menu-item"),
+    "a large chart": (["click button[aria-label='Enlarge loss']"], "dialog .legend tbody tr"),
+    "the way to anything": (["g", "/"], "dialog input"),
+    "a notice": (["g", "/", "x", "Enter"], ".notice"),
+    "the time machine": (["m"], "#time-bar:not([hidden]) input"),
+    "a crosshair": (["hover .chart"], ".tip-head"),
+}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_opens_over_a_page_is_accessible(visit, request, theme):
+    npm = request.getfixturevalue("npm")
+    for name, (steps, there) in list(BOXES.items())[("light", "dark").index(theme) :: 2]:
+        page = visit("/runs?e={e}&sel={r},{s}", theme=theme)
+        page.wait_for_selector(".plain-chip")
+        page.wait_for_selector("button[aria-label='Export loss']")
+        still(page)
+        for step in steps:
+            how, _, what = step.partition(" ")
+            if how in ("click", "hover"):
+                page.locator(what).first.click() if how == "click" else page.locator(what).first.hover()
+            else:
+                page.keyboard.press(step)
+        page.wait_for_selector(there)
+        still(page)
+        assert not violations(page, npm), (name, theme)
+        page.context.close()
 
 
 @pytest.mark.parametrize("path", ["/runs", "/run/{r}", "/run/{t}", "/logged", "/logged/{m}", "/model/fraud?version=2", "/models", "/compare?runs={r},{s}"])
 def test_a_phone_shows_it_without_scrolling_sideways(visit, path):
     page = visit(path, width=360, height=740)
-    page.wait_for_timeout(500)
+    still(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     wide = "[...document.querySelectorAll('.page-head, .toolbar, .tabs, .top')].filter(e => e.getBoundingClientRect().right > 361).map(e => e.className)"
     assert page.evaluate(wide) == []
@@ -581,9 +660,9 @@ def test_an_html_artifact_runs_alone(visit):
     page = visit("/run/{r}?tab=artifacts&file=page.html")
     frame = page.frame_locator("iframe.artifact-frame")
     frame.locator("text=shown").wait_for()
-    page.wait_for_timeout(300)
     inner = next(frame for frame in page.frames if "artifact-page" in frame.url)
-    assert inner.title() == "ran", "it reached the server"
+    until(inner, "document.title !== '' && document.title !== 'ran'")
+    assert inner.title() == "refused", "it reached the server"
     until(page, "document.querySelector('iframe').getAttribute('sandbox') === 'allow-scripts'")
 
 
@@ -638,7 +717,7 @@ def test_hostile_texts_stay_texts(visit):
         page = visit(path)
         # A function as a result would be called.
         page.evaluate("void (window.pwned = () => { window.hit = true; })")
-        page.wait_for_timeout(500)
+        still(page)
         made = "[...document.querySelectorAll('main script, main b, img[onerror]')].map(element => element.outerHTML)"
         assert page.evaluate(f"[window.hit ?? false, {made}]") == [False, []], path
     page = visit("/run/{s}")

@@ -79,7 +79,7 @@ const API: Crate = Crate {
 const REST: Crate = Crate {
     src: "../api/rest/src",
     levels: &[
-        &["json.rs", "memory.rs", "client.rs", "body.rs"],
+        &["json.rs", "kept_keys.rs", "memory.rs", "client.rs", "body.rs"],
         &["request.rs", "long.rs"],
         &["answer.rs"],
         &["guard.rs", "reader.rs", "artifacts/", "pages/"],

@@ -20,6 +20,7 @@ use crate::answer::{Answer, error_response};
 use crate::artifacts::Artifacts;
 use crate::body::Bodies;
 use crate::guard::Guard;
+use crate::kept_keys::KeptKeys;
 use crate::long::{LongAnswers, Writer};
 use crate::memory::{Memory, Reading};
 use crate::pages::Pages;
@@ -124,6 +125,8 @@ pub struct Served {
     pub(crate) stopping: watch::Sender<bool>,
     /// Time of the first batch of the log, Unix ms, once somebody asked: it stays, and finding it opens many files.
     pub(crate) first_ms: OnceLock<i64>,
+    /// Keys of runs, as they were counted last.
+    pub(crate) kept_keys: KeptKeys,
 }
 
 impl Door {
@@ -225,6 +228,7 @@ impl Door {
             failed: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
             first_ms: OnceLock::new(),
+            kept_keys: KeptKeys::default(),
         };
         Ok(Self { mlflow: calls(settings)?, served: Arc::new(served) })
     }

@@ -18,6 +18,7 @@ mod client;
 mod door;
 mod guard;
 mod json;
+mod kept_keys;
 mod long;
 mod memory;
 mod pages;

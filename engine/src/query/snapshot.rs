@@ -279,6 +279,15 @@ impl Snapshot {
         Ok(named)
     }
 
+    /// Keys of every metric of a run, in no order that means anything: cheaper than [`Snapshot::latest`] for counting.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io` if the index cannot be read.
+    pub fn metric_keys(&self, run: RunId) -> Result<Vec<Arc<str>>> {
+        let named = self.core.pipeline.dictionary.key_names(self.stats_of(run)?.into_iter().map(|(key, _)| (key, ())));
+        Ok(named.into_iter().map(|(name, ())| name).collect())
+    }
+
     /// Stats of every metric of a run, by the key's number.
     pub(crate) fn stats_of(&self, run: RunId) -> Result<Vec<(KeyId, Stats)>> {
         let stats = self.physical_stats_of(run)?;

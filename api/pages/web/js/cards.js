@@ -12,6 +12,9 @@ const CARD_MIN_PX = 300;
 const CARD_MAX_PX = 900;
 const CARD_HEIGHT_PX = 232;
 const CARD_HEIGHT_MAX_PX = 380;
+/** As the style sheet says. */
+const CARD_BORDER_PX = 1;
+const CARD_HEAD_PX = 34;
 const GAP_PX = 12;
 const SPARE_PX = 200;
 
@@ -35,7 +38,14 @@ export class Cards {
     this.none = h("p", { class: "empty muted" });
     this.none.hidden = true;
     this.element = h("div", { class: "cards", tabindex: -1, on: { scroll: eachFrame(() => this.draw()) } }, this.none, this.body);
-    this.sizes = new ResizeObserver(() => this.draw());
+    /** Room for cards, in pixels: asking the page would lay it out before it is whole. */
+    this.width = 0;
+    this.height = 0;
+    this.sizes = new ResizeObserver(() => {
+      this.width = this.element.clientWidth;
+      this.height = this.element.clientHeight;
+      this.draw();
+    });
     this.sizes.observe(this.element);
   }
 
@@ -68,6 +78,13 @@ export class Cards {
     }
   }
 
+  /** Asks for the curves that charts will need for their next drawing. */
+  ask() {
+    for (const chart of this.charts()) {
+      chart.ask();
+    }
+  }
+
   /** Draws charts again. Without a key: all. */
   redraw(keys = null) {
     for (const chart of this.charts()) {
@@ -84,7 +101,7 @@ export class Cards {
   }
 
   draw() {
-    const width = this.element.clientWidth - 2 * GAP_PX;
+    const width = this.width - 2 * GAP_PX;
     if (width <= 0) {
       return;
     }
@@ -96,8 +113,9 @@ export class Cards {
     const pitch = cardHeight + GAP_PX;
     const rows = Math.ceil(this.keys.length / columns);
     this.body.style.height = `${rows * pitch + GAP_PX}px`;
-    const top = this.element.scrollTop - SPARE_PX;
-    const bottom = this.element.scrollTop + this.element.clientHeight + SPARE_PX;
+    const { scrollTop } = this.element;
+    const top = scrollTop - SPARE_PX;
+    const bottom = scrollTop + this.height + SPARE_PX;
     const first = Math.max(0, Math.floor(top / pitch)) * columns;
     const end = Math.min(this.keys.length, Math.ceil(bottom / pitch) * columns);
     const wanted = new Set(this.keys.slice(first, end));
@@ -110,7 +128,7 @@ export class Cards {
     }
     for (let i = first; i < end; i += 1) {
       const key = this.keys[i];
-      const card = this.cards.get(key) || this.make(key);
+      const card = this.cards.get(key) || this.make(key, cardWidth, cardHeight);
       const { style } = card.element;
       style.width = `${cardWidth}px`;
       style.height = `${cardHeight}px`;
@@ -120,8 +138,12 @@ export class Cards {
     }
   }
 
-  make(key) {
+  make(key, width, height) {
     const chart = new Chart(this.context, key);
+    // As large as it will be: so its curves are asked for before it is laid out.
+    chart.width = width - 2 * CARD_BORDER_PX;
+    chart.height = height - 2 * CARD_BORDER_PX - CARD_HEAD_PX;
+    chart.ask();
     const element = h(
       "section",
       { class: "card", role: "listitem" },

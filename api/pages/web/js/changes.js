@@ -4,7 +4,7 @@
 
 import { get } from "./api.js";
 import { fill, h } from "./dom.js";
-import { count, day, wholeTime } from "./format.js";
+import { clock, count, day, wholeTime } from "./format.js";
 import { empty, failure, loading } from "./parts.js";
 import { param, setParams } from "./route.js";
 
@@ -61,7 +61,7 @@ export function changesView(changes) {
             h("span", { class: "change-event" }, words(change.event)),
             change.actor ? h("span", { class: "muted" }, "by ", h("bdi", null, change.actor)) : null,
             h("span", { class: "grow" }),
-            h("button", { type: "button", class: "link", title: `${wholeTime(change.time_ms)}; show the page as it was after this change`, on: { click: () => setParams({ at: change.position }) } }, new Date(change.time_ms).toLocaleTimeString()),
+            h("button", { type: "button", class: "link", title: `${wholeTime(change.time_ms)}; show the page as it was after this change`, on: { click: () => setParams({ at: change.position }) } }, clock(change.time_ms)),
           ),
           h("ul", { class: "change-fields" }, change.fields.length ? change.fields.map(fieldLine) : change.changes.map((line) => h("li", null, h("bdi", null, line)))),
         ),

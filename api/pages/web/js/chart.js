@@ -34,6 +34,8 @@ import { extent, makeTrace, nearestRow, pairTrace, placesOf } from "./trace.js";
 const BUCKETS_MIN = 100;
 const WHEEL_ZOOM = 0.0018;
 const DRAG_PX = 4;
+/** Smaller charts are not drawn. */
+const SIZE_MIN_PX = 20;
 const TIP_RUNS = 12;
 
 /** Something for drawing that is as sharp as the screen. */
@@ -62,6 +64,8 @@ export class Chart {
     /** @type {Trace[]} */
     this.traces = [];
     this.view = null;
+    /** What was drawn last. @type {any[] | null} */
+    this.drawnOf = null;
     this.drag = null;
     this.cursor = null;
     /** Called after each drawing. */
@@ -153,6 +157,13 @@ export class Chart {
     return Math.ceil(pixels / 100) * 100;
   }
 
+  /** Asks for the curves that the next drawing needs. */
+  ask() {
+    if (this.width >= SIZE_MIN_PX) {
+      this.read();
+    }
+  }
+
   read() {
     const { context } = this;
     const traces = [];
@@ -217,14 +228,30 @@ export class Chart {
     return [least, greatest];
   }
 
+  /** Whether anything that is drawn is another than at the last drawing. */
+  isChanged(theme) {
+    const { context, width, height, traces } = this;
+    const now = [width, height, devicePixelRatio, theme, context.axis, context.axisKey, context.logX, context.logY, context.smooth, context.zoom?.[0], context.zoom?.[1], context.runs.length, this.missing > 0];
+    for (const { run, curve, faint, free, x } of traces) {
+      // Curves over another metric are put together anew each time.
+      now.push(run.id, run.name, run.color, run.strong, curve, curve.tail.length, faint, free ? x : null);
+    }
+    const before = this.drawnOf;
+    this.drawnOf = now;
+    return !before || before.length !== now.length || now.some((one, at) => one !== before[at]);
+  }
+
   draw() {
-    if (this.gone || this.width < 20 || this.height < 20) {
+    if (this.gone || this.width < SIZE_MIN_PX || this.height < SIZE_MIN_PX) {
       return;
     }
     this.read();
     this.element.setAttribute("aria-busy", String(this.missing > 0));
     const { context, width, height } = this;
     const theme = colors();
+    if (!this.isChanged(theme)) {
+      return;
+    }
     const pen = sharp(this.canvas, width, height);
     if (!this.traces.length) {
       pen.clearRect(0, 0, width, height);

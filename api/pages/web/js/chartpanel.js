@@ -3,7 +3,7 @@
  */
 
 import { Cards } from "./cards.js";
-import { addPoints, forget, onCurveFailure } from "./curves.js";
+import { addPoints, askNow, forget, onCurveFailure } from "./curves.js";
 import { fill, h, icon, later } from "./dom.js";
 import { count, duration, exact, number, time } from "./format.js";
 import { metricBox } from "./metricbox.js";
@@ -136,11 +136,18 @@ export class ChartPanel {
   setZoom(range) {
     this.context.zoom = range;
     this.showZoom();
-    this.cards.redraw();
+    this.askAndDraw();
     const text = { step: (x) => Number(x.toFixed(2)), metric: (x) => Number(x.toPrecision(12)) }[this.context.axis] || Math.round;
     // A step of the wheel is no step to go back to.
     clearTimeout(this.zoomTimer);
     this.zoomTimer = setTimeout(() => setParams({ zoom: range ? range.map(text).join("~") : null }, true), 150);
+  }
+
+  /** Draws charts again; the curves that they need are on their way before. */
+  askAndDraw() {
+    this.cards.ask();
+    askNow();
+    this.cards.redraw();
   }
 
   showZoom() {
@@ -200,6 +207,7 @@ export class ChartPanel {
     const shown = words.length ? this.keys.filter((key) => words.every((word) => key.toLowerCase().includes(word))) : this.keys;
     this.amount.textContent = words.length ? `${count(shown.length)} of ${count(this.keys.length)}` : `${count(this.keys.length)} ${this.keys.length === 1 ? "chart" : "charts"}`;
     this.cards.setKeys(shown, !this.isRead ? "" : words.length ? "No chart matches" : "Charts of metrics are drawn here");
+    askNow();
   }
 
   /** @param {{ id: string, name: string, start: number | null }[]} runs */
@@ -207,7 +215,7 @@ export class ChartPanel {
     const same = runs.length === this.context.runs.length && runs.every((run, at) => run.id === this.context.runs[at].id && run.name === this.context.runs[at].name);
     if (!same) {
       this.context.runs = runs.map((run, at) => ({ id: run.id, name: run.name || run.id.slice(0, 8), start: run.start, color: curveColor(at), strong: false }));
-      this.cards.redraw();
+      this.askAndDraw();
     }
   }
 

@@ -2,37 +2,49 @@
  * Some runs side by side: what differs first, parallel coordinates, scatter, and how params go with a metric.
  */
 
-import { getColumns } from "./api.js";
+import { ROOT, getColumns } from "./api.js";
 import { ChartPanel } from "./chartpanel.js";
-import { fill, h } from "./dom.js";
+import { fill, h, icon, soon } from "./dom.js";
 import { correlations } from "./correlate.js";
 import { count, exact, number, time } from "./format.js";
-import { onChange } from "./live.js";
+import { follow, onChange } from "./live.js";
 import { empty, failure, loading, runLink, stateDot, tabs } from "./parts.js";
 import { parallelView } from "./parallel.js";
 import { oneOf } from "./query.js";
 import { param, route, setParams } from "./route.js";
 import { rowsOf, runsById, runsParams } from "./runrows.js";
 import { scatterView } from "./scatter.js";
+import { known } from "./shared.js";
 import { curveColor } from "./theme.js";
 
 const TABLE_RUNS_MAX = 24;
 const ROWS_MAX = 400;
 const MANY_MAX = 10000;
+/** How soon values that changed are read again. */
+const READ_AGAIN_MS = 1500;
 
 export function comparePage() {
   const tabBar = h("div");
   const panel = h("div", { id: "tab-panel", role: "tabpanel", class: "tab-panel" }, loading());
-  const element = h("div", { class: "page compare-page" }, h("header", { class: "page-head" }, h("h1", null, "Compare runs")), tabBar, panel);
+  const mlflowLink = h("a", { class: "tool", title: "The same runs on MLflow's pages" }, "In MLflow", icon("external"));
+  mlflowLink.hidden = true;
+  const element = h("div", { class: "page compare-page" }, h("header", { class: "page-head" }, h("div", { class: "row wrap" }, h("h1", { class: "grow" }, "Compare runs"), mlflowLink)), tabBar, panel);
   /** @type {any[]} */
   let runs = [];
   let columns = [];
   let readOf = "";
   let charts = null;
 
-  async function read() {
-    readOf = `${param("runs")}|${param("at")}|${param("q")}|${param("e")}`;
-    fill(panel, loading());
+  function address() {
+    return `${param("runs")}|${param("at")}|${param("q")}|${route().query.getAll("e")}`;
+  }
+
+  /** Reads the runs. `again`: those that are shown stay until the new ones are here. */
+  async function read(again = false) {
+    const mine = (readOf = address());
+    if (!again) {
+      fill(panel, loading());
+    }
     try {
       const ids = param("runs").split(",").filter(Boolean);
       const wanted = ["metrics.*", "params.*"];
@@ -43,25 +55,40 @@ export function comparePage() {
       } else {
         answer = await getColumns("runs", runsParams({ experiments: route().query.getAll("e"), filter: param("q"), order: [], view: "ACTIVE_ONLY" }, wanted, 0, MANY_MAX));
       }
-      columns = [...answer.columns.keys()].filter((name) => /^(metrics|params)\./.test(name));
-      runs = rowsOf(answer, columns);
+      const names = [...answer.columns.keys()].filter((name) => /^(metrics|params)\./.test(name));
+      const found = rowsOf(answer, names);
       if (ids.length) {
         const place = new Map(ids.map((id, at) => [id, at]));
-        runs.sort((a, b) => place.get(a.id) - place.get(b.id));
-        if (runs.length < ids.length && !param("at")) {
+        found.sort((a, b) => place.get(a.id) - place.get(b.id));
+        if (found.length < ids.length && !param("at")) {
           // Some are of deleted experiments.
-          const missing = ids.filter((id) => !runs.some((run) => run.id === id));
-          runs.push(...(await runsById(missing, columns)));
+          const missing = ids.filter((id) => !found.some((run) => run.id === id));
+          found.push(...(await runsById(missing, names)));
         }
       }
-      draw();
+      if (mine !== address()) {
+        return;
+      }
+      [runs, columns] = [found, names];
+      if (!param("at")) {
+        follow(answer.header.position);
+      }
+      if (!again) {
+        draw();
+      } else if (!param("tab")) {
+        drawTableAgain();
+      }
     } catch (error) {
-      fill(panel, failure(error, read));
+      // What is shown stays while the server is away.
+      if (mine === address() && !(again && runs.length)) {
+        fill(panel, failure(error, () => read()));
+      }
     }
   }
 
   function draw() {
     document.title = `Compare ${count(runs.length)} runs · Runlode`;
+    drawLink();
     const tab = param("tab") || "table";
     const list = [["table", "Table"], ["charts", "Charts"], ["parallel", "Parallel"], ["scatter", "Scatter"], ["correlation", "Correlation"]];
     fill(tabBar, tabs("Ways to compare", list, tab, (name) => setParams({ tab: name === "table" ? null : name })));
@@ -88,6 +115,28 @@ export function comparePage() {
       fill(panel, correlations(runs, columns));
     } else {
       fill(panel, table());
+    }
+  }
+
+  function drawLink() {
+    const ids = runs.slice(0, TABLE_RUNS_MAX).map((run) => run.id);
+    const experiments = [...new Set(runs.map((run) => run.experiment))];
+    mlflowLink.hidden = !known.about?.mlflow_pages || !param("runs") || !runs.length;
+    mlflowLink.href = `${ROOT}#/compare-runs?runs=${encodeURIComponent(JSON.stringify(ids))}&experiments=${encodeURIComponent(JSON.stringify(experiments))}`;
+  }
+
+  /** New values in the table, at the place to which it was scrolled. The other tabs show them when they are opened. */
+  function drawTableAgain() {
+    const before = panel.querySelector(".table-scroll");
+    const focused = before && before === document.activeElement;
+    const place = before ? [before.scrollLeft, before.scrollTop, panel.scrollTop] : [0, 0, 0];
+    draw();
+    const now = panel.querySelector(".table-scroll");
+    if (now) {
+      [now.scrollLeft, now.scrollTop, panel.scrollTop] = place;
+      if (focused) {
+        now.focus();
+      }
     }
   }
 
@@ -142,11 +191,25 @@ export function comparePage() {
     );
   }
 
-  const end = onChange((change) => charts && !param("at") && charts.change(change));
+  const readAgain = soon(READ_AGAIN_MS, () => read(true));
+  const end = onChange((change) => {
+    if (param("at")) {
+      return;
+    }
+    if (charts) {
+      charts.change(change);
+    }
+    // Of the many runs of a filter, parallel axes and points would move under the reader's hand.
+    const shown = new Set(param("runs") ? runs.map((run) => run.id) : []);
+    const touched = (id) => shown.has(id);
+    if (shown.size && (!change || Object.keys(change.runs).some(touched) || change.points.some(([id]) => touched(id)) || change.series.some(([id]) => touched(id)))) {
+      readAgain();
+    }
+  });
   return {
     element,
     update() {
-      if (readOf !== `${param("runs")}|${param("at")}|${param("q")}|${param("e")}`) {
+      if (readOf !== address()) {
         read();
       } else if (runs.length) {
         draw();
@@ -154,6 +217,7 @@ export function comparePage() {
     },
     destroy() {
       end();
+      readAgain.cancel();
       if (charts) {
         charts.destroy();
       }

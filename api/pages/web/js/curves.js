@@ -83,8 +83,18 @@ export function isReading() {
   return scheduled || pending.size > 0;
 }
 
+/** Sends what was asked for at once, instead of when this task ends. */
+export function askNow() {
+  if (asked.size) {
+    send();
+  }
+}
+
 async function send() {
   scheduled = false;
+  if (!asked.size) {
+    return;
+  }
   const groups = new Map();
   for (const [name, one] of asked) {
     const { from, to, buckets, points } = one.ask;

@@ -18,12 +18,17 @@ export function number(value) {
     return Object.is(value, -0) ? "−0" : "0";
   }
   if (size >= 1e6 && (Number.isInteger(value) ? size < 1e15 : size < 1e9)) {
-    return minus(Math.round(value).toLocaleString("en-US").replaceAll(",", "\u202f"));
+    return minus(grouped(value));
   }
   if (size >= 1e9 || size < 1e-4) {
     return minus(value.toExponential(3).replace("e+", "e").replace(/\.?0+e/, "e"));
   }
   return minus(String(Number(value.toPrecision(6))));
+}
+
+/** Digits in groups of three. */
+function grouped(value) {
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
 function minus(text) {
@@ -37,7 +42,7 @@ export function exact(value) {
 
 /** A count: 12 345. */
 export function count(value) {
-  return Math.round(value).toLocaleString("en-US").replaceAll(",", "\u202f");
+  return grouped(value);
 }
 
 /** @type {[string, number][]} */
@@ -69,38 +74,50 @@ export function sizeText(value) {
   return `${Number(rest.toPrecision(3))} TiB`;
 }
 
-const DATE = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
-const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const WHOLE = new Intl.DateTimeFormat(undefined, {
-  year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
-});
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+/** Formats with the zone's name; made when they are needed first, since loading its data takes longer than a table does. */
+let whole = null;
 
 function valid(ms) {
   return Number.isFinite(ms) && Math.abs(ms) < 8.64e15;
 }
 
-const NEAR = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+function padded(number) {
+  return String(number).padStart(2, "0");
+}
 
 /** A time in the reader's zone; without the year if it is this one. */
 export function time(ms) {
   if (!valid(ms)) {
     return "";
   }
-  const date = new Date(ms).getFullYear() === new Date().getFullYear() ? NEAR : DATE;
-  return `${date.format(ms)}, ${TIME.format(ms)}`;
+  const date = new Date(ms);
+  const year = date.getFullYear() === new Date().getFullYear() ? "" : ` ${date.getFullYear()}`;
+  return `${date.getDate()} ${MONTHS[date.getMonth()]}${year}, ${padded(date.getHours())}:${padded(date.getMinutes())}`;
 }
 
 export function wholeTime(ms) {
-  return valid(ms) ? WHOLE.format(ms) : "";
+  if (!valid(ms)) {
+    return "";
+  }
+  whole = whole || new Intl.DateTimeFormat("en-GB", { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
+  return whole.format(ms);
 }
 
 export function clock(ms) {
-  return valid(ms) ? CLOCK.format(ms) : "";
+  if (!valid(ms)) {
+    return "";
+  }
+  const date = new Date(ms);
+  return `${padded(date.getHours())}:${padded(date.getMinutes())}:${padded(date.getSeconds())}`;
 }
 
 export function day(ms) {
-  return valid(ms) ? DATE.format(ms) : "";
+  if (!valid(ms)) {
+    return "";
+  }
+  const date = new Date(ms);
+  return `${date.getDate()} ${MONTHS[date.getMonth()]} ${date.getFullYear()}`;
 }
 
 /** How long ago. */

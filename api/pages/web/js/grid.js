@@ -41,7 +41,8 @@ export class Grid {
     this.active = -1;
     /** @type {{ element: any, cells: any[], index: number }[]} */
     this.pool = [];
-    this.head = h("div", { class: "grid-head", role: "row", "aria-rowindex": 1 });
+    // A row is one to screen readers once it has titles.
+    this.head = h("div", { class: "grid-head" });
     this.body = h("div", { class: "grid-body", role: "rowgroup" });
     this.scroller = h(
       "div",
@@ -69,6 +70,8 @@ export class Grid {
   /** @param {GridColumn[]} columns */
   setColumns(columns, sorted) {
     this.columns = columns;
+    this.head.setAttribute("role", "row");
+    this.head.setAttribute("aria-rowindex", "1");
     this.head.replaceChildren(
       ...columns.map((column) => {
         const direction = sorted && sorted.id === column.id ? sorted.direction : "none";
@@ -178,14 +181,9 @@ export class Grid {
     // A row that comes later is drawn then.
     slot.index = row ? index : -1;
     element.dataset.index = String(index);
-    for (let at = 0; at < cells.length; at += 1) {
-      if (row) {
-        this.columns[at].draw(cells[at], row, index);
-      } else {
-        cells[at].replaceChildren();
-        cells[at].shown = null;
-        cells[at].parts = null;
-      }
+    // Cells of a row that is not here yet are not seen; they keep their parts for the next one.
+    for (let at = 0; row && at < cells.length; at += 1) {
+      this.columns[at].draw(cells[at], row, index);
     }
     if (row && this.options.mark) {
       this.options.mark(element, row);

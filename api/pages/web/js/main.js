@@ -167,8 +167,8 @@ const TRY_AGAIN_MS = 2000;
 async function readKnown() {
   try {
     experimentsOf = param("at");
-    await Promise.all([readAbout(), readExperiments()]);
-    show();
+    // Names of experiments do not wait for what else there is to know.
+    await Promise.all([readAbout().then(show), readExperiments().then(() => current.update())]);
     again();
   } catch (error) {
     if (error.status && error.status < 500) {

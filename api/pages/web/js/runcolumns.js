@@ -8,34 +8,32 @@ import { groupLabel } from "./groupbox.js";
 import { stateOf } from "./parts.js";
 import { popover } from "./popover.js";
 import { href } from "./route.js";
+import { COMMON_METRICS, COMMON_PARAMS, FIRST_COLUMNS } from "./runrows.js";
 import { experimentName } from "./shared.js";
 
-const METRICS = 4;
-const PARAMS = 3;
 const CHOICES_MAX = 300;
 const ENDS = [["", "last"], [".min", "min"], [".max", "max"], [".first", "first"]];
 
-/** Columns that are shown before anybody chooses: start, and some keys that most runs have. */
+/** Columns that are shown before anybody chooses, of these keys: for rows that do not come with them. */
 export function defaultColumns(keys) {
   const most = (list, count) =>
     [...list].filter(([key]) => !key.startsWith("system/")).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, count).map(([key]) => key);
   return [
-    "start_time",
-    "duration",
-    ...most(keys.metrics, METRICS).map((key) => `metrics.${key}`),
-    ...most(keys.params, PARAMS).map((key) => `params.${key}`),
+    ...FIRST_COLUMNS,
+    ...most(keys.metrics, COMMON_METRICS).map((key) => `metrics.${key}`),
+    ...most(keys.params, COMMON_PARAMS).map((key) => `params.${key}`),
   ];
 }
 
 const LABELS = { start_time: "Started", duration: "Duration", user_id: "User", experiment_id: "Experiment", end_time: "Ended", run_id: "Run id", status: "Status" };
 
-/** The title of a column. */
-export function columnLabel(id, keys) {
+/** The title of a column. `common` are columns that are whole keys, though they may end as one of a metric's values does. */
+export function columnLabel(id, keys, common = []) {
   if (LABELS[id]) {
     return LABELS[id];
   }
   const [kind, key] = id.split(/\.(.*)/s);
-  if (kind === "metrics" && !keys.metrics.some(([known]) => known === key)) {
+  if (kind === "metrics" && !common.includes(id) && !keys.metrics.some(([known]) => known === key)) {
     const end = /^(.*)\.(min|max|first|count)$/.exec(key);
     return end ? `${end[1]} (${end[2]})` : key;
   }
@@ -62,9 +60,10 @@ function setText(cell, text, tip = null) {
  * @param {string[]} ids
  * @param {any} keys
  * @param {{ isShown: (id: string) => string | null, isSelected: (id: string) => boolean, isOpen: (id: string) => boolean, toggle: (row: any, event: any) => void, head: any, toggleOpen: (row: any) => void }} marks
+ * @param {string[]} common
  * @returns {import("./grid.js").GridColumn[]}
  */
-export function gridColumns(ids, keys, marks) {
+export function gridColumns(ids, keys, marks, common = []) {
   const name = {
     id: "run_name",
     label: "Run",
@@ -84,19 +83,25 @@ export function gridColumns(ids, keys, marks) {
         const lost = h("span", { class: "lost-word" });
         link.append(nested, words);
         cell.replaceChildren(box, opener, dot, link, lost, text);
-        parts = cell.parts = { box, link, dot, opener, text, nested, words, lost };
+        parts = cell.parts = { box, link, dot, opener, text, nested, words, lost, was: {} };
       }
       cell.row = row;
       const opens = row.group || row.children;
       const isOpen = Boolean(opens) && marks.isOpen(row.group ? row.group.id : row.id);
       parts.opener.hidden = !opens;
-      parts.opener.classList.toggle("open", isOpen);
-      parts.opener.setAttribute("aria-label", `${isOpen ? "Close" : "Open"} ${row.group ? "the group" : `the runs in ${row.name}`}`);
+      if (opens) {
+        parts.opener.classList.toggle("open", isOpen);
+        parts.opener.setAttribute("aria-label", `${isOpen ? "Close" : "Open"} ${row.group ? "the group" : `the runs in ${row.name}`}`);
+      }
       parts.dot.hidden = parts.link.hidden = parts.lost.hidden = Boolean(row.group);
       parts.text.hidden = !row.group;
-      cell.style.paddingInlineStart = row.depth ? `${10 + row.depth * 18}px` : "";
+      const indent = row.depth ? `${10 + row.depth * 18}px` : "";
+      if (cell.style.paddingInlineStart !== indent) {
+        cell.style.paddingInlineStart = indent;
+      }
       if (row.group) {
         const { group } = row;
+        parts.was = {};
         parts.box.style.background = "transparent";
         parts.box.style.borderColor = "";
         parts.box.setAttribute("aria-checked", "false");
@@ -105,24 +110,48 @@ export function gridColumns(ids, keys, marks) {
         parts.text.replaceChildren(h("span", { class: "muted" }, `${groupLabel(group.column)} `), group.value === null ? h("em", { class: "muted" }, "none") : h("bdi", null, group.value === "" ? "(empty)" : group.column === "experiment_id" ? experimentName(group.value) : group.value), h("span", { class: "muted" }, ` ${count(group.runs)}`));
         return;
       }
-      parts.box.style.background = color || "transparent";
-      parts.box.style.borderColor = color || "";
-      parts.box.setAttribute("aria-checked", String(Boolean(marks.isSelected(row.id))));
-      parts.box.setAttribute("aria-label", `Select ${row.name}`);
-      parts.link.href = href(["run", row.id]);
-      cell.tip = () => row.name;
-      cell.title = "";
-      parts.nested.hidden = !row.parent || Boolean(row.depth);
-      parts.words.textContent = row.name || "(no name)";
       const { word, kind } = stateOf(row);
-      const dot = parts.dot.firstChild;
-      if (dot.className !== `dot dot-${kind}`) {
+      const name = row.name || "(no name)";
+      const { was } = parts;
+      const selected = String(Boolean(marks.isSelected(row.id)));
+      cell.tip = () => row.name;
+      if (cell.title) {
+        cell.title = "";
+      }
+      // Rows change sixty times a second: only what is another is set.
+      if (was.color !== color) {
+        was.color = color;
+        parts.box.style.background = color || "transparent";
+        parts.box.style.borderColor = color || "";
+      }
+      if (was.selected !== selected) {
+        was.selected = selected;
+        parts.box.setAttribute("aria-checked", selected);
+      }
+      if (was.name !== name) {
+        was.name = name;
+        parts.box.setAttribute("aria-label", `Select ${name}`);
+        parts.words.textContent = name;
+      }
+      const address = href(["run", row.id]);
+      if (was.address !== address) {
+        was.address = address;
+        parts.link.href = address;
+      }
+      parts.nested.hidden = !row.parent || Boolean(row.depth);
+      if (was.word !== word) {
+        was.word = word;
+        const dot = parts.dot.firstChild;
         dot.className = `dot dot-${kind}`;
         dot.title = word;
         dot.setAttribute("aria-label", word);
       }
       // A colour alone would not say that nobody logs to it any more.
-      parts.lost.textContent = kind === "lost" ? word : "";
+      const lost = kind === "lost" ? word : "";
+      if (was.lost !== lost) {
+        was.lost = lost;
+        parts.lost.textContent = lost;
+      }
     },
   };
   const others = ids.map((id) => {
@@ -130,7 +159,7 @@ export function gridColumns(ids, keys, marks) {
     const kind = id.split(".")[0];
     return {
       id,
-      label: columnLabel(id, keys),
+      label: columnLabel(id, keys, common),
       title: id,
       right,
       width: id === "start_time" || id === "end_time" ? 134 : kind === "metrics" ? 106 : id === "duration" ? 96 : 120,

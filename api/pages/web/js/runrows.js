@@ -53,14 +53,21 @@ export function rowsOf({ header, columns }, asked) {
   return rows;
 }
 
-/** Parameters of a request for runs. */
+/** Columns that are shown before anybody chooses, besides metrics and params that most runs have. */
+export const FIRST_COLUMNS = ["start_time", "duration"];
+export const COMMON_METRICS = 4;
+export const COMMON_PARAMS = 3;
+
+/** Parameters of a request for runs. Without columns the server chooses the most common ones. */
 export function runsParams(query, columns, offset, limit) {
   return {
     experiment_id: query.experiments,
     filter: query.filter,
     order_by: query.order,
     view: query.view,
-    column: [...FIXED, ...columns],
+    column: [...FIXED, ...(columns || [])],
+    common_metrics: columns ? undefined : COMMON_METRICS,
+    common_params: columns ? undefined : COMMON_PARAMS,
     offset: offset || undefined,
     limit,
   };
@@ -69,7 +76,7 @@ export function runsParams(query, columns, offset, limit) {
 export class RunRows {
   /**
    * @param {{ experiments: string[], filter: string, order: string[], view: string }} query
-   * @param {string[]} columns
+   * @param {string[] | null} columns null: the most common ones, which the first answer says
    * @param {{ loaded: (first: boolean) => void, failed: (error: any) => void }} calls
    * @param {number} depth of its rows
    * @param {(row: RunRow) => void} [made] called with each row
@@ -78,7 +85,9 @@ export class RunRows {
     this.depth = depth;
     this.made = made;
     this.query = query;
-    this.columns = columns.filter((name) => !FIXED.includes(name) && name !== "duration");
+    this.columns = columns && columns.filter((name) => !FIXED.includes(name) && name !== "duration");
+    /** Metrics and params that the server chose; null if it did not. @type {string[] | null} */
+    this.common = null;
     this.calls = calls;
     this.total = 0;
     this.position = 0;
@@ -162,6 +171,9 @@ export class RunRows {
       this.total = answer.header.total;
       this.position = Math.max(this.position, answer.header.position);
       this.pages.delete(page);
+      if (!this.columns) {
+        this.columns = this.common = answer.header.common;
+      }
       const rows = rowsOf(answer, this.columns);
       for (const row of rows) {
         row.depth = this.depth;

@@ -19,8 +19,8 @@ import { both, fieldName } from "./query.js";
 import { go, href, param, route, setParams } from "./route.js";
 import { runActions } from "./runactions.js";
 import { columnsBox, defaultColumns, gridColumns } from "./runcolumns.js";
-import { RunRows, rowsOf, runsById, runsParams } from "./runrows.js";
-import { experimentName, isFixed } from "./shared.js";
+import { FIRST_COLUMNS, RunRows, rowsOf, runsById, runsParams } from "./runrows.js";
+import { experimentName, isFixed, known } from "./shared.js";
 import { makeDivider } from "./split.js";
 
 const SHOWN_MAX = 100;
@@ -30,6 +30,8 @@ const GROUP_SELECTED_MAX = 100;
 /** How often rows of running runs are read again, for those whose process is gone. */
 const LOOK_AGAIN_MS = 15_000;
 const SHOWN_STATES = ["RUNNING", "SCHEDULED"];
+/** Asking for the width of the window would lay out the page. */
+const NARROW = matchMedia("(max-width: 799px)");
 const NO_KEYS = { metrics: [], params: [], tags: [], complete: true };
 
 function list(name) {
@@ -45,6 +47,7 @@ export function runsPage() {
   let keys = NO_KEYS;
   let keysOf = null;
   let keyNames = new Set();
+  /** The columns of `rows`. @type {string[]} */
   let columns = [];
   let shownById = new Map();
   let wanted = "";
@@ -72,7 +75,9 @@ export function runsPage() {
   );
   const allMark = h("button", { type: "button", class: "mark", role: "checkbox", "aria-checked": "false", on: { click: () => selectAll() } });
   const side = h("div", { class: "segmented", role: "group", "aria-label": "Show" }, [["both", "Both"], ["table", "Table"], ["charts", "Charts"]].map(([value, text]) => h("button", { type: "button", "data-side": value, on: { click: () => setParams({ show: value === "both" ? null : value }, true) } }, text)));
-  const table = h("section", { class: "table-panel", "aria-label": "Table of runs" }, h("div", { class: "table-tools" }, amount, actions, h("span", { class: "grow" }), view, groupButton, columnsButton), note, grid.element);
+  const mlflowLink = h("a", { class: "tool", title: "The same on MLflow's pages" }, "In MLflow", icon("external"));
+  mlflowLink.hidden = true;
+  const table = h("section", { class: "table-panel", "aria-label": "Table of runs" }, h("div", { class: "table-tools" }, amount, actions, h("span", { class: "grow" }), view, groupButton, columnsButton, mlflowLink), note, grid.element);
   const split = h("div", { class: "split" }, table);
   split.append(makeDivider(split), panel.element);
   const element = h("div", { class: "page runs-page" }, h("div", { class: "toolbar" }, experimentButton, filter.element, side), split);
@@ -125,6 +130,9 @@ export function runsPage() {
     return [now.direction === "descending" ? `${key} DESC` : key];
   }
 
+  /** Columns that were asked for; null: the most common ones. @type {string[] | null} */
+  let askedColumns = null;
+
   function readTable() {
     if (next) {
       next.stop();
@@ -135,7 +143,8 @@ export function runsPage() {
     const calls = { loaded: (first) => loaded(mine, first), failed };
     const by = list("group");
     const open = new Set(list("open"));
-    const mine = by.includes(NESTED) ? new NestedRows(query, columns, calls, open) : by.length ? new GroupedRows(query, columns, calls, by, open) : new RunRows(query, columns, calls);
+    const wantedColumns = askedColumns || [];
+    const mine = by.includes(NESTED) ? new NestedRows(query, wantedColumns, calls, open) : by.length ? new GroupedRows(query, wantedColumns, calls, by, open) : new RunRows(query, askedColumns, calls);
     next = mine;
     mine.ensure(0, 1);
   }
@@ -178,10 +187,12 @@ export function runsPage() {
         grid.element.scrollTop = 0;
       }
       rows = next;
+      const common = rows.common || [];
+      columns = askedColumns || [...FIRST_COLUMNS, ...common];
       // Cells are made for the columns of these rows.
       const marks = { isShown: (id) => panel.colorOf(id), isSelected: (id) => selectedSet().has(id), isOpen: (id) => Boolean(rows.open?.has(id)), toggle, head: allMark, toggleOpen };
       grid.element.setAttribute("role", list("group").length ? "treegrid" : "grid");
-      grid.setColumns(gridColumns(columns, keys, marks), sorted());
+      grid.setColumns(gridColumns(columns, keys, marks, common), sorted());
     }
     filter.setError(null);
     fill(note);
@@ -413,13 +424,31 @@ export function runsPage() {
   }
 
   async function update() {
+    // The requests first: while they are on their way the page is made.
+    const reading = readKeys();
+    if (chosenColumns() || !list("group").length) {
+      // The table does not wait for the keys: with it comes which columns there are, as long as nobody has chosen any.
+      readIfChanged(chosenColumns());
+    }
+    drawTools();
+    await reading;
+    if (list("group").length) {
+      readIfChanged(chosenColumns() || defaultColumns(keys));
+    }
+    showRuns();
+  }
+
+  function drawTools() {
     const names = experiments();
     const shownNames = names.length ? names.map(experimentName).join(", ") : "All experiments";
     fill(experimentButton, h("bdi", { class: "ellipsis" }, shownNames), icon("down"));
     document.title = `${names.length ? shownNames : "Runs"} · Runlode`;
     filter.set(param("q"));
+    mlflowLink.hidden = !known.about?.mlflow_pages;
+    const only = names.length === 1 ? known.experiments.find((one) => one.experiment_id === names[0] || one.name === names[0]) : null;
+    mlflowLink.href = `${ROOT}#/experiments${only ? `/${only.experiment_id}/runs` : ""}`;
     view.value = param("view") || "ACTIVE_ONLY";
-    const show = param("show") || (innerWidth < 800 ? "table" : "both");
+    const show = param("show") || (NARROW.matches ? "table" : "both");
     element.dataset.show = show;
     side.querySelectorAll("button").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.side === show)));
     const by = list("group");
@@ -428,14 +457,10 @@ export function runsPage() {
     panel.readRoute();
     drawActions();
     openGroups();
-    const reading = readKeys();
-    if (!param("cols") && keys === NO_KEYS) {
-      // Columns depend on the keys only while nobody has chosen any; the table does not wait for them.
-      readIfChanged([]);
-    }
-    await reading;
-    readIfChanged(param("cols") ? param("cols").split("\u001f") : defaultColumns(keys));
-    showRuns();
+  }
+
+  function chosenColumns() {
+    return param("cols") ? param("cols").split("\u001f") : null;
   }
 
   let opened = "";
@@ -454,7 +479,7 @@ export function runsPage() {
   }
 
   function readIfChanged(ids) {
-    columns = ids;
+    askedColumns = ids;
     const now = JSON.stringify([experiments(), param("q"), param("sort"), param("view"), param("at"), list("group"), ids]);
     if (now !== last) {
       last = now;

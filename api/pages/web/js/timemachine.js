@@ -19,7 +19,8 @@ function localText(ms) {
 export function timeMachine() {
   const button = h("button", { type: "button", class: "tool time-button", "aria-expanded": "false", "aria-controls": "time-bar", title: "Time machine (m)", on: { click: () => toggle() } });
   const slider = h("input", { type: "range", min: 0, max: STEPS, step: 1, class: "grow", "aria-label": "Moment", on: { input: () => drag(), change: () => drag() } });
-  const input = h("input", { type: "datetime-local", step: 1, "aria-label": "Date and time", on: { change: () => input.value && set(new Date(input.value).getTime()) } });
+  // Its fields for date and time take long to make: they are made when the bar is opened.
+  const input = h("input", { type: "text", step: 1, "aria-label": "Date and time", on: { change: () => input.value && set(new Date(input.value).getTime()) } });
   const text = h("span", { class: "time-text", role: "status" });
   const back = h("button", { type: "button", class: "primary", on: { click: () => now() } }, "Back to now");
   const bar = h("div", { class: "time-bar", id: "time-bar", role: "region", "aria-label": "Time machine" }, h("span", { class: "muted" }, icon("clock")), slider, input, text, back, iconButton("close", "Close the time machine", () => { now(); toggle(false); }));
@@ -78,6 +79,7 @@ export function timeMachine() {
     if (bar.hidden) {
       return;
     }
+    input.type = "datetime-local";
     const [first, last] = range();
     if (document.activeElement !== slider) {
       slider.value = String(at ? (Number.isNaN(ms) ? STEPS : ((ms - first) / (last - first)) * STEPS) : STEPS);

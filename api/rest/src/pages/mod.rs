@@ -8,6 +8,7 @@ mod find;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
@@ -25,11 +26,16 @@ pub(crate) struct Pages {
     /// `--ui`.
     asked: Option<PathBuf>,
     found: Mutex<Option<Arc<Path>>>,
+    /// When a search found none.
+    missed: Mutex<Option<Instant>>,
 }
+
+/// How long nobody searches again who only wants to know whether there are pages: a search runs programs.
+const MISSED: Duration = Duration::from_secs(60);
 
 impl Pages {
     pub(crate) fn new(asked: Option<PathBuf>) -> Self {
-        Self { asked, found: Mutex::new(None) }
+        Self { asked, found: Mutex::new(None), missed: Mutex::new(None) }
     }
 
     /// The folder of the pages, or why there is none.
@@ -43,6 +49,17 @@ impl Pages {
         let folder: Arc<Path> = looked.unwrap_or_else(|error| Err(error.to_string()))?.into();
         *found = Some(folder.clone());
         Ok(folder)
+    }
+
+    /// Whether there are pages, as far as a search of the last minute says.
+    pub(crate) async fn are_there(&self) -> bool {
+        let mut missed = self.missed.lock().await;
+        if missed.is_some_and(|at| at.elapsed() < MISSED) {
+            return self.found.lock().await.is_some();
+        }
+        let are_there = self.folder().await.is_ok();
+        *missed = (!are_there).then(Instant::now);
+        are_there
     }
 
     /// The next request looks for the folder again.

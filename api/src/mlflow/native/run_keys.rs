@@ -1,7 +1,10 @@
 //! The keys that runs of some experiments have: for choosing columns and curves, and for completing filters.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::hash::Hash;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use crate::RunState;
 use crate::engine::search::SearchQuery;
@@ -26,19 +29,25 @@ pub struct RunKeys {
     pub tags: Vec<(String, u64)>,
 }
 
-/// Keys while they are counted.
+/// Keys while they are counted. Twenty runs may have ten thousand keys each, so they are put in order only at the end.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    metrics: BTreeMap<String, u64>,
-    params: BTreeMap<String, u64>,
-    tags: BTreeMap<String, u64>,
+    metrics: FxHashMap<Arc<str>, u64>,
+    params: FxHashMap<String, u64>,
+    tags: FxHashMap<String, u64>,
 }
 
-fn count(counts: &mut BTreeMap<String, u64>, key: &str) {
+fn count<K: Borrow<str> + Hash + Eq + for<'a> From<&'a str>>(counts: &mut FxHashMap<K, u64>, key: &str) {
     match counts.get_mut(key) {
         Some(count) => *count += 1,
-        None => drop(counts.insert(key.to_owned(), 1)),
+        None => drop(counts.insert(K::from(key), 1)),
     }
+}
+
+fn by_name<K: Borrow<str> + Hash + Eq>(counts: FxHashMap<K, u64>) -> Vec<(String, u64)> {
+    let mut list: Vec<_> = counts.into_iter().map(|(key, count)| (key.borrow().to_owned(), count)).collect();
+    list.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    list
 }
 
 impl Counts {
@@ -46,7 +55,7 @@ impl Counts {
     pub(super) fn add(&mut self, state: &RunState, metrics: impl Iterator<Item = Arc<str>>) {
         state.params.iter().for_each(|(key, _)| count(&mut self.params, key));
         state.tags.iter().for_each(|(key, _)| count(&mut self.tags, key));
-        metrics.for_each(|key| count(&mut self.metrics, &key));
+        metrics.for_each(|key| *self.metrics.entry(key).or_default() += 1);
     }
 
     pub(super) fn keys(self, position: u64, runs: usize, complete: bool) -> RunKeys {
@@ -54,9 +63,9 @@ impl Counts {
             position,
             runs: runs as u64,
             complete,
-            metrics: self.metrics.into_iter().collect(),
-            params: self.params.into_iter().collect(),
-            tags: self.tags.into_iter().collect(),
+            metrics: by_name(self.metrics),
+            params: by_name(self.params),
+            tags: by_name(self.tags),
         }
     }
 }
@@ -90,7 +99,7 @@ impl Mlflow {
         for id in &page.runs {
             self.check_waiting()?;
             let Some(state) = snapshot.run(*id)? else { continue };
-            counts.add(&state, snapshot.latest(*id)?.into_iter().map(|(key, _)| key));
+            counts.add(&state, snapshot.metric_keys(*id)?.into_iter());
         }
         Ok(counts.keys(snapshot.position().0, page.runs.len(), page.next.is_none()))
     }

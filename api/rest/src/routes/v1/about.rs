@@ -44,7 +44,7 @@ fn about_json(door: &Door, mlflow_pages: bool) -> ApiResult<Value> {
 }
 
 pub(super) async fn about(door: Arc<Door>, _: HttpRequest<Body>) -> Response<Body> {
-    let mlflow_pages = door.options.serve_ui && door.pages.folder().await.is_ok();
+    let mlflow_pages = door.options.serve_ui && door.pages.are_there().await;
     match tokio::task::block_in_place(|| door.answer(&about_json(&door, mlflow_pages)?)) {
         Ok(answer) => answer.into_response(&door.memory),
         Err(error) => door.refused(&error),

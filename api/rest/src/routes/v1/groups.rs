@@ -11,7 +11,8 @@ use std::collections::HashMap;
 use runlode::mlflow::{ApiError, ApiResult, ColumnValues, RunColumn};
 use serde_json::{Value, json};
 
-use super::runs::{positive, refused_filter, text_at, text_column, window_query};
+use super::limit::positive;
+use super::runs::{refused_filter, text_at, text_column, window_query};
 use crate::answer::{Answer, double_value};
 use crate::door::Door;
 use crate::request::Request;

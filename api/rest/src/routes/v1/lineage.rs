@@ -15,7 +15,7 @@ use runlode::{AsOf, Lsn};
 use serde_json::{Value, json};
 
 use super::at::{as_of, or_newest};
-use super::runs::positive;
+use super::limit::positive;
 use crate::answer::Answer;
 use crate::door::Door;
 use crate::request::Request;

@@ -8,8 +8,8 @@ use runlode::mlflow::entity::{LoggedModel, Metric, View};
 use serde_json::{Value, json};
 
 use super::at::{as_of, or_newest};
+use super::limit::positive;
 use super::registry::version_json;
-use super::runs::positive;
 use crate::answer::{Answer, double_value};
 use crate::door::Door;
 use crate::request::Request;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET about` | version, positions, time of the first batch, whether MLflow's pages are here |
 //! | `GET experiments` | all experiments |
-//! | `GET runs?experiment_id=&filter=&order_by=&view=&column=&offset=&limit=` | columns of some rows of the table, `total` |
+//! | `GET runs?experiment_id=&filter=&order_by=&view=&column=&common_metrics=&common_params=&offset=&limit=` | columns of some rows of the table, `total` |
 //! | `GET keys?experiment_id=&runs_max=` | metrics, params and tags that the newest runs have, with their counts |
 //! | `GET groups?by=&column=` and those of `runs` | runs in groups, with their counts and the ranges of metrics |
 //! | `GET run?run_id=` | one run whole |
@@ -32,6 +32,8 @@ mod curves;
 mod events;
 mod files;
 mod groups;
+mod keys;
+mod limit;
 mod lineage;
 mod logged;
 mod registry;
@@ -55,7 +57,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::post("/api/runlode/v1/groups", Work::Read, groups::groups)
             .api(Api::Root)
             .body_bytes_max(NAMES_BYTES_MAX),
-        Route::get("/api/runlode/v1/keys", Work::Read, runs::keys).api(Api::Root),
+        Route::get("/api/runlode/v1/keys", Work::Read, keys::keys).api(Api::Root),
         Route::get("/api/runlode/v1/groups", Work::Read, groups::groups).api(Api::Root),
         Route::get("/api/runlode/v1/logged-models", Work::Read, logged::list).api(Api::Root),
         Route::get("/api/runlode/v1/logged-model", Work::Read, logged::one).api(Api::Root),

@@ -1,4 +1,4 @@
-//! The table of runs, the keys that runs have, and one run.
+//! The table of runs, and one run.
 
 use axum::http::StatusCode;
 use runlode::mlflow::entity::{Metric, View};
@@ -8,19 +8,16 @@ use serde_json::{Map, Value, json};
 
 use super::at::as_of;
 use super::columns::ColumnsAnswer;
+use super::keys;
+use super::limit::{ROWS_MAX, positive};
 use crate::answer::{Answer, double_value};
 use crate::door::Door;
 use crate::request::{Fields, Request};
 
-/// Most rows of an answer, and rows without `limit`.
-const ROWS_MAX: i64 = 100_000;
+/// Rows without `limit`.
 const ROWS: i64 = 200;
 /// Most columns that a request names.
 const COLUMNS_MAX: usize = 1_000;
-/// Runs whose keys are read, unless a request says otherwise.
-const KEYS_OF_RUNS: i64 = 5_000;
-/// Most runs whose keys of the past are read: each is read from its events.
-const PAST_KEYS_OF_RUNS: u64 = 500;
 /// The column that is computed here.
 const LIVENESS: &str = "liveness";
 
@@ -119,6 +116,8 @@ pub(super) fn table(door: &Door, request: &Request) -> ApiResult<Answer> {
     let limit = positive(&fields, "limit", ROWS, ROWS_MAX)?;
     let offset = fields.int("offset")?.unwrap_or(0);
     let offset = u64::try_from(offset).map_err(|_| ApiError::invalid("offset must not be negative."))?;
+    let common = keys::common_columns(door, &fields)?;
+    columns.extend(common.iter().flatten().filter(|name| !columns.contains(name)).cloned().collect::<Vec<_>>());
     let query = window_query(&fields, columns, offset, limit)?;
     let at = query.at;
     let window = match door.mlflow.run_window(&query) {
@@ -130,6 +129,9 @@ pub(super) fn table(door: &Door, request: &Request) -> ApiResult<Answer> {
     header.insert("total".to_owned(), window.total.into());
     header.insert("offset".to_owned(), offset.into());
     header.insert("rows".to_owned(), window.table.rows.into());
+    if let Some(common) = common {
+        header.insert("common".to_owned(), common.into());
+    }
     let mut answer = ColumnsAnswer::new(header);
     // Of the past nobody knows which processes were there.
     let liveness = match with_liveness && at.is_none() {
@@ -138,14 +140,6 @@ pub(super) fn table(door: &Door, request: &Request) -> ApiResult<Answer> {
     };
     window.table.columns.iter().chain(&liveness).for_each(|column| answer.of_runs(column));
     answer.finish(door)
-}
-
-pub(super) fn positive(fields: &Fields<'_>, name: &str, default: i64, most: i64) -> ApiResult<u64> {
-    let given = fields.int(name)?.unwrap_or(default);
-    match u64::try_from(given) {
-        Ok(number) if number > 0 => Ok(number.min(most.unsigned_abs())),
-        _ => Err(ApiError::invalid(format!("{name} must be at least 1."))),
-    }
 }
 
 /// The refusal of a filter says at which character it goes wrong, from 0.
@@ -157,24 +151,6 @@ pub(super) fn refused_filter(filter: &str, error: ApiError) -> ApiResult<Answer>
     let at = filter.get(..wrong.at()).map_or(0, |before| before.chars().count());
     let body = json!({ "error_code": error.code.name(), "message": wrong.to_string(), "at": at });
     Ok(Answer::Raw(crate::answer::json_answer(StatusCode::BAD_REQUEST, &body)))
-}
-
-pub(super) fn keys(door: &Door, request: &Request) -> ApiResult<Answer> {
-    let fields = request.fields()?;
-    let most = positive(&fields, "runs_max", KEYS_OF_RUNS, ROWS_MAX)?;
-    let experiments = fields.texts("experiment_id")?;
-    let keys = match as_of(&fields)? {
-        None => door.mlflow.run_keys(&experiments, most)?,
-        Some(at) => door.mlflow.run_keys_as_of(&experiments, most.min(PAST_KEYS_OF_RUNS), at)?,
-    };
-    door.answer(&json!({
-        "position": keys.position,
-        "runs": keys.runs,
-        "complete": keys.complete,
-        "metrics": keys.metrics,
-        "params": keys.params,
-        "tags": keys.tags,
-    }))
 }
 
 pub(super) fn metric_json(metric: &Metric) -> Value {
