@@ -17,8 +17,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 MATURIN=1.16.0
-# Another profile (`dev`) is for trying this script without the time that optimising takes.
+# Another profile (`dev`) is for trying this script without the time that optimising takes. The command is built as
+# `cargo build --release` builds it: optimising it as a whole would take half an hour.
 profile=${RUNLODE_RELEASE_PROFILE:-wheel}
+tool_profile=${RUNLODE_RELEASE_PROFILE:-release}
 out=dist
 what=()
 while (($#)); do
@@ -67,13 +69,13 @@ fi
 
 if has binary; then
   began=$SECONDS
-  cargo build --locked --profile "$profile" --package runlode-cli
+  cargo build --locked --profile "$tool_profile" --package runlode-cli --bin runlode
   name=runlode-$version-$arch-linux
   stage=$(mktemp -d)
   trap 'rm -rf "$stage"' EXIT
   mkdir "$stage/$name"
-  folder=$profile
-  [[ $profile == dev ]] && folder=debug
+  folder=$tool_profile
+  [[ $tool_profile == dev ]] && folder=debug
   cp "$target/$folder/runlode" LICENSE README.md "$stage/$name/"
   strip "$stage/$name/runlode"
   tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$stage" -cf - "$name" |

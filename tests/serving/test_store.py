@@ -104,6 +104,23 @@ def test_an_alias_is_followed_without_a_failed_request(registry):
     assert serving(client, "2", server.address)["state"] == "ended"
 
 
+def test_a_model_that_cannot_be_loaded_is_not_followed(registry):
+    store, client = registry
+    client.set_registered_model_alias("fraud", "next", 1)
+    run = client.get_model_version("fraud", 1).run_id
+    client.log_text(run, "no model", "broken/notes.txt")
+    broken = client.create_model_version("fraud", client.get_run(run).info.artifact_uri + "/broken", run)
+    with Served("models:/fraud@next", "--store", str(store), "--follow") as server:
+        client.set_registered_model_alias("fraud", "next", broken.version)
+        until(lambda: any("the one before stays" in line for line in server.log))
+        # Said once, however often the alias is looked at.
+        time.sleep(2.5)
+        assert sum("the one before stays" in line for line in server.log) == 1
+        assert server.ask("x").json() == {"predictions": ["done"]}
+        client.set_registered_model_alias("fraud", "next", 2)
+        until(lambda: server.ask("number").json() == {"predictions": 1e16})
+
+
 def test_what_was_served_is_logged_into_a_run(registry, saved):
     store, client = registry
     run = client.create_run(client.create_experiment("serving")).info.run_id
@@ -116,6 +133,9 @@ def test_what_was_served_is_logged_into_a_run(registry, saved):
         assert metrics["serving/rows"] == 3 and metrics["serving/input/x1/mean"] == 2
         assert metrics["serving/input/x1/max"] == 3 and metrics["serving/latency_p50_ms"] > 0
     assert sum(point.value for point in client.get_metric_history(run, "serving/errors")) == 2
+    # The second server goes on behind the first one.
+    steps = [point.step for point in client.get_metric_history(run, "serving/requests")]
+    assert len(steps) >= 2 and steps == list(range(len(steps)))
 
 
 def test_what_cannot_be_served_is_refused(registry, saved, tmp_path):

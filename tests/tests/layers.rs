@@ -169,7 +169,7 @@ const PYTHON: Crate = Crate {
 const PROJECTS: Crate = Crate {
     src: "../api/projects/src",
     levels: &[
-        &["error.rs", "git.rs", "launch.rs", "quote.rs"],
+        &["error.rs", "git.rs", "launch.rs", "local.rs", "quote.rs"],
         &["tool.rs", "file.rs", "source.rs"],
         &["command/", "container/", "environment/", "kubernetes/"],
         &["launcher/"],

@@ -2,7 +2,8 @@
 
     python3 tools/release/sbom.py PACKAGE FILE
 
-Build scripts, tests and platforms other than this machine's are left out: they are not in what is published.
+Build scripts, macros that run in the compiler, tests, features that are off, and platforms other than this machine's are
+left out: they are not in what is published.
 """
 
 import datetime
@@ -21,6 +22,14 @@ def metadata():
     host = re.search(r"^host: (\S+)", subprocess.check_output(["rustc", "-vV"], text=True), re.MULTILINE)[1]
     command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", host]
     return json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
+
+
+def built(name):
+    """The crates that a build of the package alone has, as (name, version): `cargo metadata` knows the features of the
+    whole workspace only."""
+    command = ["cargo", "tree", "--locked", "-p", name, "-e", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]
+    lines = subprocess.check_output(command, cwd=ROOT, text=True).splitlines()
+    return {(line.split()[0], line.split()[1].removeprefix("v")) for line in lines if line.strip()}
 
 
 def checksums():
@@ -77,7 +86,11 @@ def sbom(name):
     roots = [id for id in found["workspace_members"] if packages[id]["name"] == name]
     if not roots:
         sys.exit(f"there is no package {name} in this workspace")
-    inside = linked(nodes, roots[0])
+    parts = built(name)
+    is_built = {id: (package["name"], package["version"]) in parts for id, package in packages.items()}
+    inside = {
+        id: [dep for dep in deps if is_built[dep]] for id, deps in linked(nodes, roots[0]).items() if is_built[id]
+    }
     root = component(packages[roots[0]], sums)
     root["type"] = "application" if any("bin" in target["kind"] for target in packages[roots[0]]["targets"]) else "library"
     parts = sorted((component(packages[id], sums) for id in inside if id != roots[0]), key=lambda part: part["bom-ref"])

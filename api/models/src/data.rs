@@ -44,7 +44,7 @@ pub struct Frame {
     pub columns: Vec<Column>,
     /// Rows of every column.
     pub rows_count: usize,
-    /// Labels of the rows; none if they are 0, 1, 2...
+    /// Labels of the rows; none if they are 0, 1, 2... Labels of several levels (pandas' `MultiIndex`) are lists.
     pub index: Option<Cells>,
 }
 

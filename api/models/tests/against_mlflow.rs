@@ -90,7 +90,12 @@ fn shown(input: &Input) -> String {
                 format!("{}: {} {cells:?}", column.name, column.cells.dtype_name())
             };
             let columns: Vec<String> = frame.columns.iter().map(column).collect();
-            format!("frame {} [{}]", frame.rows_count, columns.join("; "))
+            let index = frame
+                .index
+                .as_ref()
+                .filter(|labels| !labels.is_empty())
+                .map(|labels| labels.values().iter().map(cell).collect::<Vec<_>>());
+            format!("frame {} [{}] {index:?}", frame.rows_count, columns.join("; "))
         }
         Input::Tensor(tensor) => format!("tensor {}", of_tensor(tensor)),
         Input::Tensors(tensors) => {
@@ -122,7 +127,12 @@ fn expected(outcome: &Value) -> String {
         };
         let columns: Vec<String> = columns.iter().map(column).collect();
         let rows = json::to_string(get(outcome, "rows").unwrap());
-        format!("frame {rows} [{}]", columns.join("; "))
+        let labels = |labels: &Value| match labels {
+            Value::List(labels) => labels.iter().map(|label| text(label).to_owned()).collect::<Vec<_>>(),
+            other => panic!("{other:?} are no labels"),
+        };
+        let index = get(outcome, "index").map(labels);
+        format!("frame {rows} [{}] {index:?}", columns.join("; "))
     } else if let Some(one) = get(outcome, "tensor") {
         format!("tensor {}", tensor(one))
     } else if let Some(Value::List(all)) = get(outcome, "tensors") {

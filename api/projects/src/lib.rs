@@ -27,6 +27,7 @@ pub mod git;
 pub mod kubernetes;
 pub mod launch;
 pub mod launcher;
+pub mod local;
 pub mod quote;
 pub mod rerun;
 pub mod source;

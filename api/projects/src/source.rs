@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::error::{ProjectError, Result};
 use crate::git::{self, Checkout, TRANSPORTS};
+use crate::local;
 
 /// The largest content of a zip file, unpacked.
 const ZIP_BYTES_MAX: u64 = 4 << 30;
@@ -109,7 +110,7 @@ impl<'a> Place<'a> {
         if base.is_empty() {
             return Err(place.refused("give a folder, a zip file or a git URL".to_owned()));
         }
-        let local = base.strip_prefix("file://").unwrap_or(base);
+        let local = local::path(base).unwrap_or(base);
         place.kind = if base.starts_with("runs:/") {
             Kind::Artifacts
         } else if base.ends_with(".zip") {
@@ -200,7 +201,7 @@ impl<'a> Place<'a> {
         git::clone_local(&checkout.root, version, temporary.path()).map_err(|reason| self.refused(reason))?;
         let folder = self.inside(&temporary.path().join(below.unwrap_or_default()))?;
         let branch = git::is_branch(&checkout.root, version).then(|| version.to_owned());
-        let here = self.folder(PathBuf::from(self.base.strip_prefix("file://").unwrap_or(self.base)))?;
+        let here = self.folder(PathBuf::from(local::path(self.base).unwrap_or(self.base)))?;
         let made = git::checkout(&folder).map(|made| Checkout { url: checkout.url.clone(), ..made });
         let local = Some(checkout.root);
         Ok(Source { folder, name: here.name, checkout: made, branch, local, _temporary: Some(temporary) })
@@ -222,7 +223,7 @@ impl<'a> Place<'a> {
             return Err(self.refused("a version can be chosen of a git repository only".to_owned()));
         }
         let temporary = self.temporary()?;
-        let local = PathBuf::from(self.base.strip_prefix("file://").unwrap_or(self.base));
+        let local = PathBuf::from(local::path(self.base).unwrap_or(self.base));
         let mut here = None;
         let (file, name) = if local.exists() {
             let absolute = std::path::absolute(&local).unwrap_or_else(|_| local.clone());

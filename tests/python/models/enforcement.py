@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import scoring_server
 from mlflow.types import ParamSchema, Schema
+from tables import table
 
 warnings.simplefilter("ignore")
 logging.disable(logging.CRITICAL)
@@ -105,7 +106,11 @@ def shown(data):
             {"name": str(name), "dtype": dtype_name(data.iloc[:, at].dtype), "cells": column(data.iloc[:, at])}
             for at, name in enumerate(data.columns)
         ]
-        return {"frame": columns, "rows": len(data)}
+        shown = {"frame": columns, "rows": len(data)}
+        if not (data.index.dtype == "int64" and data.index.equals(pd.RangeIndex(len(data)))) and len(data):
+            # A label of several levels is a list of them.
+            shown["index"] = [cell(list(label) if isinstance(label, tuple) else label) for label in data.index.tolist()]
+        return shown
     if isinstance(data, np.ndarray):
         return {"tensor": tensor(data)}
     if isinstance(data, dict) and data and all(isinstance(x, np.ndarray) for x in data.values()):
@@ -258,6 +263,31 @@ class Maker:
             split["index"] = [f"r{at}" for at in range(len(rows))]
         if self.chance(0.05):
             split["data"] = []
+        return self.mapped(split, rows, names) if self.chance(0.2) else split
+
+    def mapped(self, split, rows, names):
+        """Data as pandas takes it besides: maps of columns, and a scalar."""
+        labels = split.get("index") or ([f"r{at}" for at in range(len(rows))] if self.chance(0.3) else list(range(len(rows))))
+        form = self.pick(["lists", "lists", "scalars", "mixed", "maps", "scalar", "none", "levels"])
+        cells = {name: [row.get(name) for row in rows] for name in names}
+        if form == "scalar":
+            split["data"] = self.pick(NASTY)
+        elif form == "levels":
+            split["index"] = [labels, [self.pick([1, "x", None, 2.5]) for _ in labels]]
+        elif form == "none":
+            split["data"] = self.pick([None, {}, []])
+        else:
+            data = {}
+            for name, column in cells.items():
+                if form == "scalars" or (form == "mixed" and self.chance(0.5)):
+                    data[name] = column[0]
+                else:
+                    data[name] = dict(zip(map(str, labels), column)) if form == "maps" else column
+            split["data"] = data
+        if self.chance(0.5) and form != "levels":
+            split["index"] = labels
+        if self.chance(0.3):
+            split["columns"] = self.pick([names[:1], [*names, "absent"], names[::-1], names * 2])
         return split
 
     def body(self, columns):
@@ -306,6 +336,9 @@ class Maker:
         return {form: [dict(zip(keys, row)) for row in data]}
 
     def csv(self, columns):
+        return table(self, columns) if self.chance(0.6) else self.plain_csv(columns)
+
+    def plain_csv(self, columns):
         names = [column.get("name", "abc"[at]) for at, column in enumerate(columns)]
         pool = ["1", "0", "1.0", "1.5", "", "NA", "true", "False", "x", "a b", "1e3", " 1", "-7", "2147483648", "0.1",
                 "NaN", "inf", "1_000", "0x10", "3.14159265358979", "1e-5", "-0.24836162209524854", "9007199254740993", "AQID", "None"]

@@ -39,6 +39,8 @@ def test_a_bill_of_materials_has_every_crate(tmp_path):
     names = {part["name"] for part in parts.values()}
     assert {"runlode", "runlode-engine", "pyo3", "redb", "rkyv"} <= names
     assert not {"proptest", "criterion", "tempfile"} & names, "tests are not published"
+    assert not {"syn", "pyo3-macros", "serde_derive"} & names, "macros run in the compiler"
+    assert "uuid" not in names, "no crate of this package asks for that feature of rkyv"
     known = {*parts, made["metadata"]["component"]["bom-ref"]}
     assert {one["ref"] for one in made["dependencies"]} == known
     assert all(ref in known for one in made["dependencies"] for ref in one["dependsOn"])

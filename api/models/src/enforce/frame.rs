@@ -11,6 +11,26 @@ use super::error::{EnforceError, Fault};
 use super::series::{self, concatenated, datetimes, infer, taken, texts};
 use crate::data::{Cells, Column, DType, Frame, Label, Tensor, Value};
 
+/// Cells that a request does not hold, and pandas fills: each takes memory that the body did not.
+const FILLED_CELLS_MAX: usize = 1 << 23;
+
+/// How many cells were filled. Without a bound, a small body could ask for any number: a wide row and many short ones.
+#[derive(Default)]
+pub(super) struct Filled(usize);
+
+impl Filled {
+    /// Counts cells before they are filled.
+    pub(super) fn add(&mut self, cells_count: usize) -> Result<(), Fault> {
+        self.0 = self.0.saturating_add(cells_count);
+        if self.0 <= FILLED_CELLS_MAX {
+            return Ok(());
+        }
+        Err(Fault::new(format!(
+            "more than {FILLED_CELLS_MAX} cells are missing; send rows of one length, with the same keys"
+        )))
+    }
+}
+
 /// Columns of values whose types are not known yet.
 pub(crate) struct Raw {
     pub(crate) columns: Vec<(Label, Vec<Value>)>,
@@ -31,6 +51,7 @@ pub(crate) fn of_records(records: Vec<Value>) -> Result<Raw, Fault> {
     let rows_count = records.len();
     let mut columns: Vec<(Arc<str>, Vec<Value>)> = Vec::new();
     let mut places: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut filled = Filled::default();
     for (row, record) in records.into_iter().enumerate() {
         let Value::Dict(entries) = record else {
             return Err(Fault::at(row, &record, "a record is a map of values by column"));
@@ -45,9 +66,13 @@ pub(crate) fn of_records(records: Vec<Value>) -> Result<Raw, Fault> {
                 }),
             };
             let values = &mut columns[place].1;
+            filled.add(row.saturating_sub(values.len()))?;
             values.resize(row, Value::Float(f64::NAN));
             values.push(value);
         }
+    }
+    for (_, values) in &columns {
+        filled.add(rows_count - values.len())?;
     }
     let column = |(name, mut values): (Arc<str>, Vec<Value>)| {
         values.resize(rows_count, Value::Float(f64::NAN));
@@ -73,9 +98,14 @@ fn is_scalar_of_numpy(value: &Value) -> bool {
 fn of_rows(rows: Vec<Value>) -> Result<Raw, Fault> {
     let rows_count = rows.len();
     let mut columns: Vec<Vec<Value>> = Vec::new();
+    let mut filled = Filled::default();
     for (row, value) in rows.into_iter().enumerate() {
         let value = if let Value::Tensor(tensor) = value { tensor.to_value() } else { value };
         let Value::List(cells) = value else { return Err(Fault::at(row, &value, "a row is a list of cells")) };
+        match cells.len().checked_sub(columns.len()) {
+            Some(new) => filled.add(new.saturating_mul(row))?,
+            None => filled.add(columns.len() - cells.len())?,
+        }
         for (at, cell) in cells.into_iter().enumerate() {
             if at == columns.len() {
                 columns.push(vec![Value::None; row]);

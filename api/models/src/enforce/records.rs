@@ -1,12 +1,12 @@
-//! Stage 1 of `dataframe_records` and `dataframe_split`: a frame as pandas makes it, its columns cast to the schema.
+//! Stage 1 of `dataframe_records`: a frame as pandas makes it, its columns cast to the schema.
 
 use super::astype::{astype, cast_column, utf8_bytes};
 use super::error::{EnforceError, Fault, Refusal};
-use super::frame::{Raw, of_list, of_records};
+use super::frame::{of_list, of_records};
 use super::nested::{enforce_type, type_name};
 use super::series::infer;
 use crate::data::{Cells, DType, Frame, Input, Label, Value};
-use crate::schema::{ColumnSpec, DataType, Schema, TensorSpec, TensorType};
+use crate::schema::{ColumnSpec, DataType, Scalar, Schema, TensorSpec, TensorType};
 
 /// `dataframe_records`: a list of maps of values by column.
 ///
@@ -37,141 +37,10 @@ pub fn json_records(records: Value, schema: Option<&Schema>) -> Result<Input, En
     cast_frame(raw.infer(), schema).map(Input::Frame)
 }
 
-fn not_a_frame(field: &str, fault: Fault) -> EnforceError {
+pub(super) fn not_a_frame(field: &str, fault: Fault) -> EnforceError {
     let mut error = EnforceError::bad_request(format!("{field} is no data frame: {}", fault.reason));
     (error.row, error.found) = (fault.row, fault.found);
     error
-}
-
-/// `dataframe_split`: a map of `data`, a list of rows, and perhaps `columns` and `index`.
-///
-/// # Errors
-/// As [`json_records`].
-pub fn json_split(split: Value, schema: Option<&Schema>) -> Result<Input, EnforceError> {
-    let Value::Dict(entries) = split else {
-        let found = type_name(&split);
-        return Err(
-            EnforceError::bad_request("dataframe_split is a map of columns, index and data").with("dict", found)
-        );
-    };
-    let (mut data, mut columns, mut index) = (None, Value::None, Value::None);
-    for (key, value) in entries {
-        match &*key {
-            "data" => data = Some(value),
-            "columns" => columns = value,
-            "index" => index = value,
-            _ => {
-                let reason = format!("dataframe_split has a key {key:?}; there are columns, index and data");
-                return Err(EnforceError::bad_request(reason));
-            }
-        }
-    }
-    let Some(data) = data else { return Err(EnforceError::bad_request("dataframe_split has no data")) };
-    let frame = frame_of_split(data, columns, index).map_err(|fault| not_a_frame("dataframe_split", fault))?;
-    cast_frame(frame, schema).map(Input::Frame)
-}
-
-fn frame_of_split(data: Value, columns: Value, index: Value) -> Result<Frame, Fault> {
-    let names = match columns {
-        Value::None => None,
-        Value::List(names) => Some(names.into_iter().map(label).collect::<Result<Vec<Label>, _>>()?),
-        // pandas takes the keys.
-        Value::Dict(entries) => Some(entries.into_iter().map(|(key, _)| Label::Text(key)).collect()),
-        other => return Err(Fault::found("columns is a list", type_name(&other))),
-    };
-    let mut raw = match data {
-        Value::List(rows) if rows.is_empty() => {
-            let names = names.clone().unwrap_or_default();
-            Raw { columns: names.into_iter().map(|name| (name, Vec::new())).collect(), rows_count: 0 }
-        }
-        Value::List(rows) => {
-            let is_records = matches!(rows.first(), Some(Value::Dict(_)));
-            let raw = of_list(rows)?;
-            if is_records { selected(raw, names.as_deref()) } else { named(raw, names)? }
-        }
-        Value::Dict(entries) => selected(of_dict(entries)?, names.as_deref()),
-        Value::None => {
-            let names = names.clone().unwrap_or_default();
-            Raw { columns: names.into_iter().map(|name| (name, Vec::new())).collect(), rows_count: 0 }
-        }
-        other => return Err(Fault::found("data is a list of rows", type_name(&other))),
-    };
-    let mut are_missing = false;
-    let index = match index {
-        Value::None => None,
-        Value::List(labels) if raw.rows_count == 0 && !labels.is_empty() => {
-            // Rows without data are rows of missing cells.
-            are_missing = true;
-            raw.rows_count = labels.len();
-            for (_, cells) in &mut raw.columns {
-                cells.resize(labels.len(), Value::Float(f64::NAN));
-            }
-            Some(infer(labels))
-        }
-        Value::List(labels) if labels.len() == raw.rows_count => Some(infer(labels)),
-        Value::List(labels) => {
-            return Err(Fault::new(format!("index has {} labels, data has {} rows", labels.len(), raw.rows_count)));
-        }
-        other => return Err(Fault::found("index is a list", type_name(&other))),
-    };
-    let mut frame = raw.infer();
-    for column in frame.columns.iter_mut().filter(|_| are_missing) {
-        column.cells = Cells::Objects(column.cells.values());
-    }
-    frame.index = index.filter(|labels| !is_a_range(labels));
-    Ok(frame)
-}
-
-fn label(name: Value) -> Result<Label, Fault> {
-    match name {
-        Value::Text(text) => Ok(Label::Text(text)),
-        Value::Int(position) => Ok(Label::Position(position)),
-        other => Err(Fault::found("the name of a column is a text or an integer", type_name(&other))),
-    }
-}
-
-/// Whether the labels are 0, 1, 2...
-fn is_a_range(labels: &Cells) -> bool {
-    matches!(labels, Cells::Array(DType::Int64, _))
-        && (0..labels.len()).all(|row| labels.value(row) == Value::Int(i64::try_from(row).unwrap_or(-1)))
-}
-
-fn named(mut raw: Raw, names: Option<Vec<Label>>) -> Result<Raw, Fault> {
-    let Some(names) = names else { return Ok(raw) };
-    if names.len() != raw.columns.len() {
-        let (names, columns) = (names.len(), raw.columns.len());
-        return Err(Fault::new(format!("{names} names of columns, but rows of {columns} cells")));
-    }
-    for ((name, _), given) in raw.columns.iter_mut().zip(names) {
-        *name = given;
-    }
-    Ok(raw)
-}
-
-/// The named columns of records; one that no record has is missing cells.
-fn selected(mut raw: Raw, names: Option<&[Label]>) -> Raw {
-    let Some(names) = names else { return raw };
-    let column = |name: &Label| {
-        let cells = raw.columns.iter_mut().find(|(other, _)| other == name).map(|(_, cells)| cells.clone());
-        (name.clone(), cells.unwrap_or_else(|| vec![Value::Float(f64::NAN); raw.rows_count]))
-    };
-    let columns = names.iter().map(column).collect();
-    Raw { columns, rows_count: raw.rows_count }
-}
-
-fn of_dict(entries: Vec<(std::sync::Arc<str>, Value)>) -> Result<Raw, Fault> {
-    let mut columns = Vec::with_capacity(entries.len());
-    let mut rows_count = None;
-    for (name, value) in entries {
-        let Value::List(cells) = value else {
-            return Err(Fault::found(format!("the column {name:?} is a list of cells"), type_name(&value)));
-        };
-        if *rows_count.get_or_insert(cells.len()) != cells.len() {
-            return Err(Fault::new("all columns have one length"));
-        }
-        columns.push((Label::Text(name), cells));
-    }
-    Ok(Raw { columns, rows_count: rows_count.unwrap_or(0) })
 }
 
 /// One column's part of a schema.
@@ -187,8 +56,12 @@ pub(crate) fn cast_frame(mut frame: Frame, schema: Option<&Schema>) -> Result<Fr
     for at in 0..frame.columns.len() {
         let name = frame.columns[at].name.clone();
         let Some(spec) = spec_of(schema, &name, at) else { continue };
-        if frame.columns[..at].iter().any(|other| other.name == name) {
-            return Err(EnforceError::bad_request("the column is there twice").in_column(name.to_string()));
+        if frame.columns.iter().filter(|other| other.name == name).nth(1).is_some() {
+            let twice = |refusal| EnforceError::new(refusal, "the column is there twice").in_column(name.to_string());
+            if !is_cast_twice(&spec) {
+                return Err(twice(Refusal::BadRequest));
+            }
+            later.get_or_insert_with(|| twice(Refusal::Enforcement));
         }
         let cells = std::mem::replace(&mut frame.columns[at].cells, Cells::Objects(Vec::new()));
         let (cells, expected) = match spec {
@@ -209,6 +82,11 @@ pub(crate) fn cast_frame(mut frame: Frame, schema: Option<&Schema>) -> Result<Fr
         }
     }
     later.map_or(Ok(frame), Err)
+}
+
+/// Whether pandas casts two columns of a name as well as one: then only stage 2 sees that there are two.
+fn is_cast_twice(spec: &Spec<'_>) -> bool {
+    matches!(spec, Spec::Column(spec) if !matches!(spec.kind, DataType::Scalar(Scalar::Datetime | Scalar::String)))
 }
 
 fn spec_of<'s>(schema: &'s Schema, name: &Label, at: usize) -> Option<Spec<'s>> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::error::{EnforceError, Refusal};
 use super::inputs::{json_inputs, json_instances};
 use super::nested::type_name;
-use super::records::{json_records, json_split};
+use super::records::json_records;
+use super::split::json_split;
 use crate::data::{Input, Value};
 use crate::schema::Signature;
 

@@ -76,11 +76,18 @@ pub(crate) fn float_of_text(text: &str) -> Option<f64> {
     plain.parse().ok()
 }
 
+/// What C counts as a space.
+pub(crate) fn is_space(letter: char) -> bool {
+    matches!(letter, ' ' | '\t'..='\r')
+}
+
 /// A float as pandas' reader makes it: the nearest one, by any number of digits. NaN is a missing field, and none here.
 pub(crate) fn float_of_field(field: &str) -> Option<f64> {
-    let field = field.trim_matches(' ');
+    // Spaces may stand around digits only.
+    let word = field.strip_prefix(['-', '+']).unwrap_or(field);
+    let is_infinite = word.eq_ignore_ascii_case("inf") || word.eq_ignore_ascii_case("infinity");
+    let field = field.trim_matches(is_space);
     let unsigned = field.strip_prefix(['-', '+']).unwrap_or(field);
-    let is_infinite = unsigned.eq_ignore_ascii_case("inf") || unsigned.eq_ignore_ascii_case("infinity");
     if !is_infinite && !unsigned.starts_with(|letter: char| letter == '.' || letter.is_ascii_digit()) {
         return None;
     }
@@ -197,7 +204,7 @@ mod tests {
         {
             assert_eq!(float_of_field(text), text.trim().parse().ok(), "{text}");
         }
-        for text in ["", ".", "1e", "+-1", "1_0", "0x10", "nan", "1 e5"] {
+        for text in ["", ".", "1e", "+-1", "1_0", "0x10", "nan", "1 e5", " inf", "inf "] {
             assert_eq!(float_of_field(text), None, "{text}");
         }
         for text in ["", "x", "0x10", "1e", "1_.5", "--1", "+-1", "1 2"] {

@@ -15,6 +15,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::{ProjectError, Result};
 use crate::file::{EntryPoint, Parameter, Project, file_error};
+use crate::local::{self, scheme};
 use crate::quote::{is_plain, quote};
 
 pub(crate) use words::container_words;
@@ -111,14 +112,6 @@ fn check_text(name: &str, text: &str) -> Result<()> {
     }
 }
 
-/// The scheme of a URI, as Python's `urlparse` finds it.
-fn scheme(uri: &str) -> Option<&str> {
-    let (scheme, _) = uri.split_once(':')?;
-    let mut bytes = scheme.bytes();
-    let begins = bytes.next()?.is_ascii_alphabetic();
-    (begins && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))).then_some(scheme)
-}
-
 /// The value that the command gets: local paths are made absolute, remote ones are fetched.
 fn used_value(parameter: &Parameter, value: &str, position: usize, fetch: Fetch<'_>) -> Result<String> {
     let name = &parameter.name;
@@ -145,20 +138,12 @@ fn used_value(parameter: &Parameter, value: &str, position: usize, fetch: Fetch<
     }
 }
 
-/// The path that a value without a scheme, or a `file:` URI of this machine, names.
+/// The path of this machine that a value names. MLflow decodes percent signs of any; a path that exists as it is written
+/// stays.
 fn local_path(value: &str) -> Option<String> {
-    match scheme(value) {
-        None => Some(value.to_owned()),
-        Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
-            let rest = &value[scheme.len() + 1..];
-            match rest.strip_prefix("//") {
-                Some(path) if path.starts_with('/') => Some(percent_decoded(path)),
-                Some(_) => None,
-                None => Some(percent_decoded(rest)),
-            }
-        }
-        Some(_) => None,
-    }
+    let path = local::path(value)?;
+    let is_plain = scheme(value).is_none() && Path::new(path).exists();
+    Some(if is_plain { path.to_owned() } else { percent_decoded(path) })
 }
 
 fn percent_decoded(text: &str) -> String {

@@ -12,6 +12,7 @@ use super::{Backend, Dataset, Request};
 use crate::command::Command;
 use crate::git::{Checkout, Diff};
 use crate::launch::Ended;
+use crate::local;
 use crate::source::Source;
 
 /// Files larger than this together are recorded by size and time only.
@@ -147,6 +148,6 @@ pub(super) fn end_json(request: &Request, ended: &Ended, datasets: &[Dataset]) -
 fn local_file(source: &str) -> Option<std::path::PathBuf> {
     let source: Value = serde_json::from_str(source).ok()?;
     let uri = ["uri", "path"].iter().find_map(|key| source[*key].as_str())?;
-    let path = Path::new(uri.strip_prefix("file://").unwrap_or(uri));
+    let path = Path::new(local::path(uri)?);
     path.is_absolute().then(|| path.to_owned())
 }

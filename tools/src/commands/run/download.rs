@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use runlode::Store;
+use runlode_projects::local;
 
 use super::remote::Reader;
-use super::{artifacts, recorder};
+use super::artifacts;
 use crate::error::{Error, Result};
 
 /// The largest file that is downloaded.
@@ -51,7 +52,8 @@ impl Runs<'_> {
 
 fn folder(store: &Store, run: &str) -> Result<PathBuf> {
     let place = store.mlflow().run_artifacts(run)?;
-    recorder::local_folder(&place).ok_or_else(|| Error::Source(format!("artifacts at {place} are not read here")))
+    let folder = local::folder(&place).filter(|folder| folder.is_absolute());
+    folder.ok_or_else(|| Error::Source(format!("artifacts at {place} are not read here")))
 }
 
 /// Fetches a URI to a path.

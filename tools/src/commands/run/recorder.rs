@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use runlode::{Experiment, ExperimentSpec, RunSpec, RunStatus, Store};
 use runlode_projects::container::Mounts;
 use runlode_projects::launcher::{Dataset, Facts, Reach, Record};
+use runlode_projects::local;
 
 use super::Recording;
 use super::apart::Apart;
@@ -134,7 +135,7 @@ impl Record for Recorder<'_> {
 
     fn keep(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let place = self.run()?.artifact_place()?;
-        match local_folder(&place) {
+        match local::folder(&place).filter(|folder| folder.is_absolute()) {
             Some(folder) => write(&folder.join(super::LAUNCH_DIR), name, bytes),
             None => {
                 note(format!("{name} is not kept: artifacts of the run are at {place}"));
@@ -194,14 +195,6 @@ impl Record for Recorder<'_> {
             _ => {}
         }
         Ok(())
-    }
-}
-
-/// The folder of a place of artifacts that this process reaches as files.
-pub(super) fn local_folder(place: &str) -> Option<PathBuf> {
-    match place.strip_prefix("file://") {
-        Some(path) => Some(PathBuf::from(path)),
-        None => Some(PathBuf::from(place)).filter(|path| path.is_absolute()),
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use runlode_client::escaped;
 use runlode_projects::container::Mounts;
 use runlode_projects::launcher::{Dataset, Facts, Reach, Record};
+use runlode_projects::local;
 use serde_json::{Value, json};
 
 use super::Recording;
 use super::http::Http;
-use super::recorder::{local_folder, write};
+use super::recorder::write;
 use crate::error::{Error, Result};
 use crate::output::note;
 
@@ -200,7 +201,8 @@ impl Place {
         if artifacts.starts_with("http://") || artifacts.starts_with("https://") {
             return Self::Url(artifacts.to_owned());
         }
-        local_folder(artifacts).map_or(Self::Elsewhere, Self::Folder)
+        let folder = local::folder(artifacts).filter(|folder| folder.is_absolute());
+        folder.map_or(Self::Elsewhere, Self::Folder)
     }
 }
 

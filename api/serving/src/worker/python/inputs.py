@@ -109,8 +109,17 @@ def frame(header, body, base):
         others = [(column(each, body, base), place) for place, each in header["others"]]
         made = assembled(blocks, others, rows, names)
     if "index" in header:
-        made.index = pandas.Index(column(header["index"], body, base))
+        made.index = row_labels(column(header["index"], body, base))
     return made
+
+
+def row_labels(cells):
+    """The index of a frame. Labels of several levels come as lists."""
+    import pandas
+
+    if len(cells) and all(type(each) is list for each in cells):
+        return pandas.MultiIndex.from_tuples([tuple(each) for each in cells])
+    return pandas.Index(cells)
 
 
 def assembled(blocks, others, rows, names):

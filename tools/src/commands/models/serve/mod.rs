@@ -103,11 +103,11 @@ impl Serve {
         }
         let run = self.log_to.as_ref().map(|run| run.parse::<RunId>()).transpose();
         let run = run.map_err(|error| Error::usage(format!("--log-to: {error}")))?;
-        match (&place, run) {
-            (Some(place), Some(run)) => place.check_run(run)?,
+        let step = match (&place, run) {
+            (Some(place), Some(run)) => place.last_step(run, record::REQUESTS)?.map_or(0, |last| last + 1),
             (None, Some(_)) => return Err(Error::usage("--log-to needs a store; name it with --store")),
-            _ => {}
-        }
+            _ => 0,
+        };
         let model = load::load(&found.folder, &uri, &wanted)?;
         let mut options = ServerOptions::default();
         options.address = address;
@@ -141,15 +141,15 @@ impl Serve {
                 address: server.address(),
                 run,
                 serving: None,
-                step: 0,
+                step,
             });
             let attendant = Attendant {
                 handle: server.handle(),
                 recorder,
                 uri,
-                found,
+                identity: found.identity,
                 wanted,
-                follows: self.follow,
+                following: self.follow.then(attend::Following::default),
                 window_every: run.map(|_| Duration::from_secs(self.log_every)),
             };
             let (running, ended) = mpsc::channel();

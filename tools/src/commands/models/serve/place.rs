@@ -1,10 +1,11 @@
 //! Where serving is recorded: a store, or a tracking server by MLflow's REST calls.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use runlode::{ModelId, RunId, Store};
 use runlode_models::uri::{HttpStore, Method};
+use runlode_projects::local;
 use serde_json::{Value as Json, json};
 
 use crate::error::{Error, Result};
@@ -41,11 +42,14 @@ impl Place {
             let server = HttpStore::with_patience(uri, PATIENCE);
             return Ok(Self::Server(server.map_err(|error| Error::usage(error.to_string()))?));
         }
-        if uri.contains("://") && !uri.starts_with("runlode://") && !uri.starts_with("file://") {
-            return Err(Error::usage(format!("{uri}: give the folder of a store, or the URL of a server")));
-        }
-        let path = uri.strip_prefix("runlode://").or_else(|| uri.strip_prefix("file://")).unwrap_or(uri);
-        Ok(Self::Store(open::to_change(Path::new(path))?))
+        let path = match uri.strip_prefix("runlode://") {
+            Some(path) => Some(PathBuf::from(path)),
+            None => local::folder(uri),
+        };
+        let path = path
+            .or_else(|| Some(PathBuf::from(uri)).filter(|path| path.exists()))
+            .ok_or_else(|| Error::usage(format!("{uri}: give the folder of a store, or the URL of a server")))?;
+        Ok(Self::Store(open::to_change(&path)?))
     }
 
     /// Sets a tag of a model.
@@ -88,11 +92,22 @@ impl Place {
         }
     }
 
-    /// Whether there is such a run.
-    pub(crate) fn check_run(&self, run: RunId) -> Result<()> {
+    /// The last step of a run's metric; none if it has no such metric.
+    pub(crate) fn last_step(&self, run: RunId, key: &str) -> Result<Option<i64>> {
         match self {
-            Self::Store(store) => Ok(store.run(run)?.info().map(drop)?),
-            Self::Server(server) => call(server, Method::Get, &format!("runs/get?run_id={run}"), None),
+            Self::Store(store) => {
+                let info = store.run(run)?.info()?;
+                Ok(info.metrics.iter().find(|metric| *metric.key == *key).map(|metric| metric.last.step))
+            }
+            Self::Server(server) => {
+                let answer = server.send(Method::Get, &format!("mlflow/runs/get?run_id={run}"), None);
+                let answer = answer.map_err(|error| Error::Source(error.to_string()))?;
+                let metrics = answer["run"]["data"]["metrics"].as_array().into_iter().flatten();
+                let last = metrics.filter(|metric| metric["key"] == key).map(|metric| &metric["step"]);
+                // Other servers write 64-bit integers as texts.
+                let number = |step: &Json| step.as_i64().or_else(|| step.as_str()?.parse().ok());
+                Ok(last.filter_map(number).max())
+            }
         }
     }
 }

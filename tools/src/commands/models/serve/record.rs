@@ -16,6 +16,9 @@ use serde_json::json;
 use super::place::{Identity, Place};
 use crate::output::note;
 
+/// The metric that each window has.
+pub(super) const REQUESTS: &str = "serving/requests";
+
 /// The server that is recorded.
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -26,6 +29,7 @@ pub(super) struct Recorder {
     pub(super) run: Option<RunId>,
     /// The model that is served, and since when.
     pub(super) serving: Option<(Identity, i64)>,
+    /// Of the next window. A run that has windows already is continued.
     pub(super) step: i64,
 }
 
@@ -78,7 +82,7 @@ impl Recorder {
 
 fn metrics(window: &Window) -> Vec<(String, f64)> {
     let mut metrics = vec![
-        ("serving/requests".to_owned(), window.requests_count as f64),
+        (REQUESTS.to_owned(), window.requests_count as f64),
         ("serving/errors".to_owned(), window.errors_count as f64),
         ("serving/rows".to_owned(), window.rows_count as f64),
     ];

@@ -1,16 +1,19 @@
 //! Stage 1 of CSV: `pandas.read_csv` with the dtypes of the schema.
 //!
 //! Types without a schema: int64 (uint64), float64, bool, else text; an empty field, `NA`, `null` and their like are
-//! missing. If rows have one field more than the header, the first ones are the labels of the rows. With a schema, values
-//! may not change: `1.0` is an integer, `1.5` is none.
+//! missing. Fields that rows have beyond the header are the labels of the rows, in front. With a schema, values may not
+//! change: `1.0` is an integer, `1.5` is none.
+
+mod table;
 
 use arrow_array::types::UInt64Type;
 
 use super::error::{EnforceError, Fault, Refusal};
-use super::scalar::float_of_field;
-use super::series::{bools, bounds, infer, of_floats, of_integers, primitive, texts};
+use super::scalar::{float_of_field, is_space};
+use super::series::{bools, bounds, datetimes, infer, of_floats, of_integers, primitive, texts};
 use crate::data::{Cells, Column, DType, Frame, Input, Label, Value};
 use crate::schema::{DataType, Scalar, Schema};
+use table::{Name, Table};
 
 /// Fields that are missing values.
 const MISSING: [&str; 19] = [
@@ -48,27 +51,54 @@ pub fn csv(text: &str, schema: Option<&Schema>) -> Result<Input, EnforceError> {
             .with(nested.kind.to_string(), "CSV")
             .in_column(name));
     }
-    let table = read(text).map_err(|reason| EnforceError::bad_request(format!("no CSV file: {reason}")))?;
+    let table = Table::read(text).map_err(|reason| EnforceError::bad_request(format!("no CSV file: {reason}")))?;
+    let (is_named, labels_count) = (schema.is_some_and(Schema::has_names), table.labels.len());
     let mut columns = Vec::with_capacity(table.names.len());
     for (at, (name, fields)) in table.names.into_iter().zip(table.columns).enumerate() {
-        let name = Label::Text(name.into());
-        let kind = schema.and_then(|schema| scalar_of(schema, &name, at));
+        let kind = schema.and_then(|schema| scalar_of(schema, Some(&name), labels_count + at));
+        let name = Label::Text(name.unique.into());
         let cells = match kind {
             None => Ok(inferred(&fields)),
-            Some(kind) => typed(&fields, kind, schema.is_some_and(Schema::has_names)),
+            Some(kind) => typed(&fields, kind, is_named),
         };
         let expected = kind.map_or("text", Scalar::name);
         let cells = cells.map_err(|fault| fault.error(Refusal::BadRequest, Some(&name), expected))?;
         columns.push(Column { name, cells });
     }
-    let index = table.index.map(|labels| inferred(&labels));
+    let mut levels = Vec::with_capacity(labels_count);
+    for (at, fields) in table.labels.iter().enumerate() {
+        let cells = match schema.and_then(|schema| scalar_of(schema, None, at)) {
+            None => inferred(fields),
+            Some(kind) => {
+                typed(fields, kind, is_named).map_err(|fault| fault.error(Refusal::BadRequest, None, kind.name()))?
+            }
+        };
+        levels.push(cells);
+    }
+    let index = labels(levels, table.rows_count);
     Ok(Input::Frame(Frame { columns, rows_count: table.rows_count, index }))
 }
 
-fn scalar_of(schema: &Schema, name: &Label, at: usize) -> Option<Scalar> {
+/// The labels of rows; of several levels they are lists.
+fn labels(mut levels: Vec<Cells>, rows_count: usize) -> Option<Cells> {
+    if levels.len() < 2 {
+        return levels.pop();
+    }
+    let row = |row: usize| Value::List(levels.iter().map(|level| level.value(row)).collect());
+    Some(Cells::Objects((0..rows_count).map(row).collect()))
+}
+
+/// The type that the schema has for a column, which a repeated name shares. Without names, types go by position, and
+/// labels of rows come first.
+fn scalar_of(schema: &Schema, name: Option<&Name>, at: usize) -> Option<Scalar> {
     let Schema::Columns(columns) = schema else { return None };
     let column = if schema.has_names() {
-        columns.iter().find(|column| column.name.as_ref() == Some(name))
+        let named = |text: &str| {
+            let is = |label: &Label| matches!(label, Label::Text(label) if **label == *text);
+            columns.iter().find(|column| column.name.as_ref().is_some_and(is))
+        };
+        let name = name?;
+        named(&name.unique).or_else(|| named(name.repeats.as_deref()?))
     } else {
         columns.get(at)
     };
@@ -78,81 +108,26 @@ fn scalar_of(schema: &Schema, name: &Label, at: usize) -> Option<Scalar> {
     }
 }
 
-/// The fields of a file by column.
-struct Table {
-    names: Vec<String>,
-    columns: Vec<Vec<String>>,
-    index: Option<Vec<String>>,
-    rows_count: usize,
-}
-
-fn read(text: &str) -> Result<Table, String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let mut records = reader.records();
-    let header = match records.next() {
-        Some(header) => header.map_err(|error| error.to_string())?,
-        None => return Err("it has no columns".to_owned()),
-    };
-    let names = unique_names(header.iter());
-    let width = names.len();
-    let mut table = Table { columns: vec![Vec::new(); width], names, index: None, rows_count: 0 };
-    for record in records {
-        let record = record.map_err(|error| error.to_string())?;
-        // The first row decides whether rows have labels.
-        if table.rows_count == 0 && record.len() == width + 1 {
-            table.index = Some(Vec::new());
-        }
-        let labels = usize::from(table.index.is_some());
-        if record.len() > width + labels {
-            let (found, row) = (record.len(), table.rows_count);
-            return Err(format!("row {row} has {found} fields, but there are {} columns", width + labels));
-        }
-        let mut fields = record.iter();
-        if let Some(index) = &mut table.index {
-            index.push(fields.next().unwrap_or_default().to_owned());
-        }
-        for column in &mut table.columns {
-            column.push(fields.next().unwrap_or_default().to_owned());
-        }
-        table.rows_count += 1;
-    }
-    Ok(table)
-}
-
-/// `a`, `a.1` for a repeated name, `Unnamed: 0` for an empty one.
-fn unique_names<'n>(header: impl Iterator<Item = &'n str>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for (at, name) in header.enumerate() {
-        let name = if name.is_empty() { format!("Unnamed: {at}") } else { name.to_owned() };
-        let mut unique = name.clone();
-        let mut repeat = 0;
-        while names.contains(&unique) {
-            repeat += 1;
-            unique = format!("{name}.{repeat}");
-        }
-        names.push(unique);
-    }
-    names
-}
-
 fn is_missing(field: &str) -> bool {
     MISSING.contains(&field)
 }
 
-/// An integer as pandas' reader takes it: spaces around, a sign.
-fn int_of(field: &str) -> Option<i128> {
-    let field = field.trim_matches(' ');
+/// Whether pandas' reader counts the field as an integer: spaces around, a sign, digits.
+fn is_int(field: &str) -> bool {
+    let field = field.trim_matches(is_space);
     let digits = field.strip_prefix(['+', '-']).unwrap_or(field);
-    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| field.parse().ok()).flatten()
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// The integer of a field, if it is one within 127 bits.
+fn int_of(field: &str) -> Option<i128> {
+    is_int(field).then(|| field.trim_matches(is_space).parse().ok()).flatten()
+}
+
+/// `true` and `false` in any case.
 fn bool_of(field: &str) -> Option<bool> {
-    match field {
-        "True" | "TRUE" | "true" => Some(true),
-        "False" | "FALSE" | "false" => Some(false),
-        _ => None,
-    }
+    let is_true = field.eq_ignore_ascii_case("true");
+    (is_true || field.eq_ignore_ascii_case("false")).then_some(is_true)
 }
 
 /// A column whose type nobody says.
@@ -162,15 +137,24 @@ fn inferred(fields: &[String]) -> Cells {
     }
     let present = || fields.iter().filter(|field| !is_missing(field));
     let lacks = present().count() < fields.len();
-    if present().all(|field| int_of(field).is_some()) && !(lacks && present().next().is_none()) {
-        let ints: Vec<i128> = present().filter_map(|field| int_of(field)).collect();
-        let fits = |(min, max): (i128, i128)| ints.iter().all(|int| (min..=max).contains(int));
-        if !lacks && fits((i64::MIN.into(), i64::MAX.into())) {
-            return of_integers(DType::Int64, ints.into_iter().map(|int| int as i64).collect());
+    let text = || texts(fields.iter().map(|field| (!is_missing(field)).then_some(field)));
+    let is_long = |field: &&String| int_of(field).is_none_or(|int| i64::try_from(int).is_err());
+    match present().find(is_long) {
+        None if !lacks => {
+            return of_integers(
+                DType::Int64,
+                present().filter_map(|field| int_of(field)).map(|int| int as i64).collect(),
+            );
         }
-        if !lacks && fits((0, u64::MAX.into())) {
-            return primitive::<UInt64Type>(DType::UInt64, ints.into_iter().map(|int| int as u64).collect());
+        // The first field that does not fit decides: an integer too large leaves only unsigned ones, or text.
+        Some(field) if is_int(field) => {
+            let unsigned = |field: &String| u64::try_from(int_of(field)?).ok();
+            return match present().map(unsigned).collect::<Option<Vec<u64>>>() {
+                Some(ints) if !lacks => primitive::<UInt64Type>(DType::UInt64, ints),
+                _ => text(),
+            };
         }
+        _ => {}
     }
     let float = |field: &String| if is_missing(field) { Some(f64::NAN) } else { float_of_field(field) };
     if let Some(floats) = fields.iter().map(float).collect::<Option<Vec<f64>>>() {
@@ -183,7 +167,7 @@ fn inferred(fields: &[String]) -> Cells {
         let value = |field: &String| bool_of(field).map_or(Value::Float(f64::NAN), Value::Bool);
         return infer(fields.iter().map(value).collect());
     }
-    texts(fields.iter().map(|field| (!is_missing(field)).then_some(field)))
+    text()
 }
 
 /// A column in the type of the schema.
@@ -200,6 +184,7 @@ fn typed(fields: &[String], kind: Scalar, is_named: bool) -> Result<Cells, Fault
             };
             Ok(Cells::Objects(fields.iter().map(value).collect()))
         }
+        Scalar::Datetime if fields.is_empty() => Ok(datetimes(Vec::new())),
         Scalar::Datetime => Err(Fault::new("CSV carries no dates for a signature")),
         Scalar::Float | Scalar::Double => {
             // A column of booleans only is one of numbers too.
