@@ -141,6 +141,8 @@ pub use event::batch::MetricContext;
 pub use fork_run::Forked;
 pub use freeze::Frozen;
 pub use id::*;
+#[cfg(feature = "testing")]
+pub use inbox::note_again;
 pub use inbox::{InboxProblem, InboxProblemKind, InboxWriter, MergeReport};
 pub use ingest::batch::{Batch, Durability, Receipt};
 pub use ingest::encode::KeyedPoint;

@@ -65,10 +65,10 @@ impl Missing {
     /// What makes the store complete again.
     pub fn help(&self) -> &'static str {
         match self.kind {
-            MissingKind::Segment | MissingKind::Series | MissingKind::Inbox => {
+            MissingKind::Segment | MissingKind::Series => {
                 "restore the file from a copy of the store: nothing else has what was in it"
             }
-            MissingKind::TailSegment | MissingKind::End => {
+            MissingKind::TailSegment | MissingKind::End | MissingKind::Inbox => {
                 "restore the file from a copy, or go on without it: `runlode verify --repair --accept-loss`"
             }
         }

@@ -17,7 +17,7 @@ use crate::error::{EntityKind, Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
-use crate::inbox::{INBOX_DIR, InboxProblemKind, MergeReport, StoreInboxes};
+use crate::inbox::{INBOX_DIR, InboxProblem, InboxProblemKind, MergeReport, StoreInboxes};
 use crate::index::{Index, Opened};
 use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::{Parts, Pipeline};
@@ -166,8 +166,10 @@ const FROM_INDEX_TRIES: usize = 3;
 fn open(mut options: Options) -> Result<Store> {
     if std::mem::take(&mut options.from_index) && options.read_only {
         let mut why = String::new();
+        let mut end = None;
         for _ in 0..FROM_INDEX_TRIES {
             match open_once(options.clone().from_index(true)) {
+                Ok(store) if may_be_merged(&store, &mut end) => why = Error::IndexChanged.to_string(),
                 Ok(store) if store.core().missing().is_empty() => return Ok(store),
                 Err(error @ Error::IndexChanged) => why = error.to_string(),
                 // The index says more than is there.
@@ -189,16 +191,27 @@ fn open(mut options: Options) -> Result<Store> {
     open_whole(&options)
 }
 
+/// Whether a holder may have merged and removed what an open for reading misses in inboxes, after the log was read. `end`:
+/// where the log ended at the last try; if it still does, nothing was merged.
+fn may_be_merged(store: &Store, end: &mut Option<Lsn>) -> bool {
+    let ended_at = store.core().pipeline.log.published();
+    let misses_inbox = store.open_notes().missing.iter().any(|missing| missing.kind == MissingKind::Inbox);
+    misses_inbox && end.replace(ended_at) != Some(ended_at)
+}
+
 /// Opens a store without the index of another process.
 fn open_whole(options: &Options) -> Result<Store> {
     let mut store = open_once(options.clone())?;
+    let mut end = None;
     for _ in 1..READ_ONLY_TRIES {
         let core = store.core();
-        if !options.read_only || core.missing().is_empty() {
+        if !options.read_only || store.open_notes().missing.is_empty() {
             break;
         }
         let now = Manifest::load(&*core.storage, core.store_id)?;
-        if now.is_none_or(|manifest| manifest.generation == core.pipeline.log.generation()) {
+        if !may_be_merged(&store, &mut end)
+            && now.is_none_or(|manifest| manifest.generation == core.pipeline.log.generation())
+        {
             break;
         }
         store = open_once(options.clone())?;
@@ -312,14 +325,17 @@ fn open_once(options: Options) -> Result<Store> {
     if !options.read_only && rebuild.is_none() {
         rebuild = remake_bad_files(&core)?;
     }
-    let inboxes = Arc::new(StoreInboxes::new(options.mmap));
+    let inboxes = Arc::new(StoreInboxes::new(options.mmap, options.accept_loss && !options.read_only));
     let shown: MergeReport = if options.read_only { inboxes.show(&core)? } else { Default::default() };
     core.projections.begin(core.pipeline.published());
     core.projections.set_bytes_max(core.memory_bytes / 2);
-    let unread = |kind: &InboxProblemKind| {
-        matches!(kind, InboxProblemKind::Damage | InboxProblemKind::Gap | InboxProblemKind::Unreadable)
+    let unread = |problem: &&InboxProblem| match problem.kind {
+        InboxProblemKind::Damage | InboxProblemKind::Gap | InboxProblemKind::Unreadable => true,
+        // A name that is not a process's holds nothing of the store.
+        InboxProblemKind::Foreign => problem.writer.is_some(),
+        InboxProblemKind::UnknownRun | InboxProblemKind::NotRemoved => false,
     };
-    for problem in shown.problems.iter().filter(|problem| unread(&problem.kind)) {
+    for problem in shown.problems.iter().filter(unread) {
         let path = problem.writer.map_or_else(|| INBOX_DIR.to_owned(), |writer| format!("{INBOX_DIR}/{writer}"));
         let path = storage.display_path(&path);
         missing.push(Missing::new(path, MissingKind::Inbox, &*problem.what, Lsn::ZERO, None));

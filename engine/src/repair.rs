@@ -5,6 +5,7 @@
 //! | FORMAT missing, damaged, or of another store than all segments (and than MANIFEST) | the segments' headers |
 //! | MANIFEST missing or damaged | the segments' headers and footers; the list of series files that hold released points from the index, else from their own footers |
 //! | a row of the index, a derived series file, `search.snap` | the log, and the series files that hold released points |
+//! | missing or damaged segments of an inbox | nothing. If the loss is accepted: the rest is merged |
 //! | acknowledged frames missing at the end | nothing. If the loss is accepted: cut the end, note the gap in MANIFEST, rebuild the index, log `LossAccepted` |
 //!
 //! Then the store is opened, which recovers the log and rebuilds an unusable index, and verified completely. If
@@ -58,6 +59,9 @@ pub struct RepairReport {
     pub rebuilt: Vec<Rebuilt>,
     /// Acknowledged positions that are missing, and accepted as lost: first and last of each range.
     pub lost: Vec<(Lsn, Lsn)>,
+    /// Batches in inboxes of other processes that are missing or damaged, and accepted as lost. At least so many: of a
+    /// missing end nobody knows how much it held.
+    pub inbox_batches_lost: u64,
     /// What is still damaged.
     pub verified: VerifyReport,
 }
@@ -71,6 +75,7 @@ impl Options {
     /// file cannot be rebuilt; `UnsupportedFormat`; `Io`, `StorageFull`. It can be run again after any of them.
     pub fn repair(self) -> Result<RepairReport> {
         let options = Options { create: false, read_only: false, ..self }.background(false);
+        let accept_loss = options.accept_loss;
         let storage = storage_of(&options)?;
         let mut report = RepairReport::default();
         {
@@ -88,6 +93,12 @@ impl Options {
                 from: "the log and the series files".into(),
                 kept: Some("index.bad".into()),
             });
+        }
+        if accept_loss {
+            report.inbox_batches_lost = store.merge_inboxes()?.frames_lost;
+            // What was merged is removed once it is durable.
+            store.flush()?;
+            report.inbox_batches_lost += store.merge_inboxes()?.frames_lost;
         }
         log_missing_losses(&store)?;
         let losses = store.core().pipeline.log.losses();

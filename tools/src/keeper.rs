@@ -1,14 +1,16 @@
-//! A thread of a server that compacts its store at rest, while this process holds it.
+//! A thread of a server that compacts its store at rest, and says what is wrong with inboxes of other processes, while this
+//! process holds it.
 //!
-//! When it pays is the engine's decision ([`Store::compaction_due`](runlode::engine::Store::compaction_due)); this thread
+//! When a compaction pays is the engine's decision ([`Store::compaction_due`](runlode::engine::Store::compaction_due)); this thread
 //! only knows for how long nothing was written.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use runlode::{CompactOptions, Error as StoreError, Lsn, Store};
+use runlode::{CompactOptions, Error as StoreError, LocalStore, Lsn, Store};
 
 use crate::error::{Error, Result};
 use crate::output::note;
@@ -28,11 +30,11 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts it.
-    pub(crate) fn start(store: &Store) -> Result<Self> {
+    /// Starts it. `compacts`: whether it compacts the store.
+    pub(crate) fn start(store: &Store, compacts: bool) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (store, stops) = (store.clone(), stop.clone());
-        let thread = Builder::new().name("runlode-keeper".into()).spawn(move || keep(&store, &stops));
+        let thread = Builder::new().name("runlode-keeper".into()).spawn(move || keep(&store, compacts, &stops));
         let thread = thread.map_err(|error| Error::io("cannot start the thread that compacts", error))?;
         Ok(Self { stop, thread: Some(thread) })
     }
@@ -49,8 +51,9 @@ impl Drop for Keeper {
     }
 }
 
-fn keep(store: &Store, stop: &AtomicBool) {
+fn keep(store: &Store, compacts: bool, stop: &AtomicBool) {
     let mut last = (Lsn::ZERO, Instant::now());
+    let mut told = BTreeSet::new();
     let mut wait = LOOK_EVERY;
     loop {
         let until = Instant::now() + wait;
@@ -60,7 +63,10 @@ fn keep(store: &Store, stop: &AtomicBool) {
         if stop.load(Ordering::Acquire) {
             return;
         }
-        wait = match look(store, &mut last) {
+        // Another process holds the store: it is that one's business.
+        let Ok(local) = store.local() else { continue };
+        tell(&local, &mut told);
+        wait = match if compacts { look(&local, &mut last) } else { Ok(()) } {
             Ok(()) => LOOK_EVERY,
             Err(StoreError::Closed) => return,
             Err(error) => {
@@ -71,10 +77,19 @@ fn keep(store: &Store, stop: &AtomicBool) {
     }
 }
 
+/// Says what keeps an inbox from being read to its end, once for each problem.
+fn tell(local: &LocalStore, told: &mut BTreeSet<String>) {
+    // Every read answers with an error of the merge.
+    let Ok(report) = local.engine().merge_inboxes() else { return };
+    let now: BTreeSet<String> = report.problems.into_iter().map(|problem| problem.what).collect();
+    for what in now.difference(told) {
+        note(format!("an inbox is not read to its end: {what}"));
+    }
+    *told = now;
+}
+
 /// Compacts, if it is time.
-fn look(store: &Store, last: &mut (Lsn, Instant)) -> std::result::Result<(), StoreError> {
-    // Another process holds the store: it is that one's business.
-    let Ok(local) = store.local() else { return Ok(()) };
+fn look(local: &LocalStore, last: &mut (Lsn, Instant)) -> std::result::Result<(), StoreError> {
     let published = local.positions().published;
     if published != last.0 {
         *last = (published, Instant::now());

@@ -143,7 +143,19 @@ pub(crate) fn open_read_only(path: &Path) -> Result<LocalStore> {
 /// Opens an existing store to change it, in whatever process holds it.
 pub(crate) fn to_change(path: &Path) -> Result<Store> {
     check_is_store(path)?;
-    Ok(Store::options(path).create(false).serves_others(true).offline(false).open()?)
+    let store = Store::options(path).create(false).serves_others(true).offline(false).open()?;
+    say_inboxes(&store);
+    Ok(store)
+}
+
+/// Prints what keeps inboxes of other processes from being read to their ends, if this process holds the store.
+fn say_inboxes(store: &Store) {
+    let Ok(local) = store.local() else { return };
+    // An error of a merge comes again with the first read.
+    let Ok(report) = local.engine().merge_inboxes() else { return };
+    for problem in report.problems {
+        note(format!("an inbox is not read to its end: {problem}"));
+    }
 }
 
 /// Opens a store to import into, in whatever process holds it; makes it where there is none.

@@ -68,7 +68,7 @@ impl Mlflow {
     ///
     /// # Errors
     /// Those of [`Waiting::make_room`].
-    pub(crate) fn check_room(&self, bytes: usize) -> ApiResult<()> {
+    pub fn check_room(&self, bytes: usize) -> ApiResult<()> {
         self.waiting.as_ref().map_or(Ok(()), |waiting| waiting.make_room(bytes))
     }
 }

@@ -75,6 +75,14 @@ impl MlflowCalls {
         if self.caller.is_waiting() { Ok(()) } else { Err(client_gone()) }
     }
 
+    /// As [`crate::mlflow::Mlflow::check_room`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_room(&self, bytes: usize) -> ApiResult<()> {
+        self.caller.waiting.as_ref().map_or(Ok(()), |waiting| waiting.make_room(bytes))
+    }
+
     /// How these calls look at the store.
     pub fn settings(&self) -> &Settings {
         self.shared.settings()

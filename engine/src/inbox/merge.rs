@@ -23,15 +23,16 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 
 use super::gather::{Gather, Pushed};
-use super::inspect::{Inspection, inspect};
-use super::reader::{Look, Reader, Stop, Window, list_segments};
+use super::inspect::{Inspection, inspect_all};
+use super::mutant::{self, Rule};
+use super::note::{self, NOTES_DIR, Standing};
+use super::peek::Peek;
+use super::reader::{Look, Reader, Stop, Window};
 use super::report::{InboxProblem, InboxProblemKind, MergeReport};
-use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
+use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, list_segments, path_of};
 use crate::core::Core;
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
-use crate::event::batch::{Section, SectionKind, sections};
-use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{Lsn, Peer, RunId, WriterId};
 use crate::ingest::prepared::Refused;
 use crate::log::FrameKind;
@@ -40,16 +41,26 @@ use crate::storage::{Map, OpenMode, Storage};
 
 /// A folder without a segment is a leftover of a dead writer after this time; a live one soon has a segment.
 const EMPTY_FOR_MS: u64 = 60_000;
+/// How often notes without an inbox are looked for, at most.
+const SWEEP_EVERY_MS: u64 = 1_000;
 
 /// A holder's view of its store's inboxes.
 #[derive(Debug)]
 struct Inboxes {
     use_map: bool,
+    /// Goes on after what is missing or damaged.
+    accepts_loss: bool,
     news: Option<Arc<dyn Map>>,
     seen: Option<u64>,
     open: BTreeMap<WriterId, Reader>,
     /// Folders without segments, and since when.
     empty: BTreeMap<WriterId, u64>,
+    /// When notes without an inbox were looked for.
+    swept_ms: Option<u64>,
+    /// What that look found.
+    missed: Vec<InboxProblem>,
+    /// Inboxes of which nothing was left, accepted as lost since the last report.
+    lost: u64,
     /// Merged but not removable, or a store of its own; not checked again.
     left: BTreeSet<WriterId>,
     problems: Vec<InboxProblem>,
@@ -57,16 +68,6 @@ struct Inboxes {
     gather: Gather,
     /// Unmerged points, while there is no space for them.
     peeks: BTreeMap<WriterId, Peek>,
-}
-
-/// The unmerged points of an inbox, by run.
-#[derive(Debug)]
-struct Peek {
-    /// A position of its own, which continues where the last look ended.
-    reader: Reader,
-    runs: FxHashSet<RunId>,
-    /// A frame did not decode: it may belong to any run.
-    unknown: bool,
 }
 
 /// Whether a folder of the inbox is a store rather than an inbox.
@@ -78,14 +79,19 @@ fn is_store(storage: &dyn Storage, dir: &str) -> io::Result<bool> {
 }
 
 impl Inboxes {
-    /// `use_map`: whether segments are read through maps, where the storage allows it.
-    fn new(use_map: bool) -> Self {
+    /// `use_map`: whether segments are read through maps, where the storage allows it. `accepts_loss`: whether to go on
+    /// after what is missing or damaged.
+    fn new(use_map: bool, accepts_loss: bool) -> Self {
         Self {
             use_map,
+            accepts_loss,
             news: None,
             seen: None,
             open: BTreeMap::new(),
             empty: BTreeMap::new(),
+            swept_ms: None,
+            missed: Vec::new(),
+            lost: 0,
             left: BTreeSet::new(),
             problems: Vec::new(),
             window: Window::default(),
@@ -131,15 +137,18 @@ impl Inboxes {
         }
         // Read before the folder is listed: an inbox that is created later changes it again.
         let word = self.news.as_ref().map(|news| news.load_u64(0));
-        let waits = self.empty.values().any(|since| now_ms.saturating_sub(*since) >= EMPTY_FOR_MS);
-        if word.is_some() && word == self.seen && !waits && self.empty.is_empty() {
+        let sweeps = self.swept_ms.is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= SWEEP_EVERY_MS);
+        let is_quiet = word.is_some() && word == self.seen && self.empty.is_empty();
+        if is_quiet && (self.missed.is_empty() || !sweeps) {
             return Ok(());
         }
         let entries = match storage.list(INBOX_DIR) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             entries => entries.map_err(|error| io("list", INBOX_DIR, error))?,
         };
         self.problems.retain(|problem| problem.writer.is_some());
+        let listed: BTreeSet<WriterId> = entries.iter().filter_map(|entry| entry.name.parse().ok()).collect();
+        self.empty.retain(|writer, _| listed.contains(writer));
         for entry in entries {
             match entry.name.parse::<WriterId>() {
                 Ok(writer) if entry.is_dir => {
@@ -156,7 +165,59 @@ impl Inboxes {
             }
         }
         self.seen = word;
+        if sweeps {
+            self.swept_ms = Some(now_ms);
+            self.sweep(core);
+        }
         Ok(())
+    }
+
+    /// Looks for inboxes that must have segments, and have none.
+    fn sweep(&mut self, core: &Core) {
+        let storage = &*core.storage;
+        self.missed.clear();
+        let notes = note::list(storage);
+        for writer in notes.as_deref().unwrap_or_default().iter().copied() {
+            if self.open.contains_key(&writer) || self.left.contains(&writer) {
+                continue;
+            }
+            match self.settle_note(core, writer) {
+                Ok(false) => {}
+                Ok(true) => self.missed.push(note::missed(storage, writer)),
+                Err(error) => {
+                    let what = Error::io("read", storage.display_path(&dir_of(writer)), error).to_string();
+                    self.missed.push(InboxProblem { writer: Some(writer), kind: InboxProblemKind::Unreadable, what });
+                }
+            }
+        }
+        if let Err(error) = notes {
+            let what = Error::io("list", storage.display_path(NOTES_DIR), error).to_string();
+            self.missed.push(InboxProblem { writer: None, kind: InboxProblemKind::Unreadable, what });
+        }
+    }
+
+    /// Whether the inbox of a note is missing. If that is accepted, or it was lost in a power cut or never copied, the
+    /// note is removed.
+    fn settle_note(&mut self, core: &Core, writer: WriterId) -> io::Result<bool> {
+        let storage = &*core.storage;
+        let is_missed = note::misses_all(storage, writer)?;
+        let is_absent = match storage.list(&dir_of(writer)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            entries => entries.map(|_| false)?,
+        };
+        if core.read_only || is_missed && !self.accepts_loss {
+            return Ok(is_missed);
+        }
+        if is_absent && (is_missed || note::standing(storage, writer) != Standing::Here) {
+            note::remove(storage, writer)?;
+        } else if is_missed {
+            let mut reader = Reader::new(core.store_id, writer, 1, 0, self.use_map);
+            if !reader.owner_is_gone(storage) || !self.remove(storage, &reader) {
+                return Ok(true);
+            }
+        }
+        self.lost += u64::from(is_missed);
+        Ok(false)
     }
 
     /// Starts with a new inbox.
@@ -174,6 +235,7 @@ impl Inboxes {
                 let mut reader = Reader::new(core.store_id, writer, first, applied, self.use_map);
                 // What the log already holds may not be durable yet.
                 reader.applied_at = if applied > 0 { core.pipeline.published() } else { Lsn::ZERO };
+                (reader.accepts_loss, reader.is_guest) = (self.accepts_loss, core.read_only);
                 self.open.insert(writer, reader);
             }
             // A store of a process that could not reach this one's holder; a sync merges it.
@@ -185,7 +247,8 @@ impl Inboxes {
             }
             None => {
                 let since = *self.empty.entry(writer).or_insert(now_ms);
-                if now_ms.saturating_sub(since) >= EMPTY_FOR_MS {
+                let is_over = now_ms.saturating_sub(since) >= EMPTY_FOR_MS;
+                if is_over && note::standing(storage, writer) != Standing::Here {
                     self.empty.remove(&writer);
                     let mut reader = Reader::new(core.store_id, writer, 1, 0, self.use_map);
                     if !core.read_only && reader.owner_is_gone(storage) {
@@ -200,12 +263,20 @@ impl Inboxes {
     /// Removes an inbox, whose lock is held. Returns whether it is gone.
     fn remove(&mut self, storage: &dyn Storage, reader: &Reader) -> bool {
         let dir = dir_of(reader.writer);
-        let removed = (|| {
+        let removed: io::Result<()> = (|| {
+            // First, or the next holder would miss the rest if this one died before all is gone.
+            if !mutant::left_out(Rule::NoteGoesFirst) {
+                note::remove(storage, reader.writer)?;
+            }
             for ordinal in list_segments(storage, reader.writer)? {
                 storage.remove(&path_of(reader.writer, ordinal))?;
             }
             storage.remove(&format!("{dir}/{LOCK_NAME}"))?;
-            storage.remove_dir(&dir)
+            storage.remove_dir(&dir)?;
+            if mutant::left_out(Rule::NoteGoesFirst) {
+                note::remove(storage, reader.writer)?;
+            }
+            Ok(())
         })();
         if let Err(error) = removed {
             self.left.insert(reader.writer);
@@ -223,6 +294,7 @@ impl Inboxes {
     fn merge(&mut self, core: &Core, report: &mut MergeReport) -> Result<Merged> {
         let now_ms = core.pipeline.clock.monotonic_ms();
         self.discover(core, now_ms)?;
+        report.frames_lost += std::mem::take(&mut self.lost);
         let inbox_dir = core.storage.display_path(INBOX_DIR);
         let mut gone: Vec<WriterId> = Vec::new();
         let mut no_room = false;
@@ -269,10 +341,15 @@ impl Inboxes {
 
     fn problems(&self) -> Vec<InboxProblem> {
         let mut problems = self.problems.clone();
+        problems.extend_from_slice(&self.missed);
         for reader in self.open.values() {
             let writer = Some(reader.writer);
             if let Some(what) = reader.unreadable.clone() {
                 problems.push(InboxProblem { writer, kind: InboxProblemKind::Unreadable, what });
+                continue;
+            }
+            if let (Stop::No, Some(what)) = (&reader.stop, reader.absent.clone()) {
+                problems.push(InboxProblem { writer, kind: InboxProblemKind::Gap, what });
                 continue;
             }
             match (&reader.stop, reader.waits_for) {
@@ -290,64 +367,6 @@ impl Inboxes {
             }
         }
         problems
-    }
-}
-
-impl Peek {
-    fn look(&mut self, storage: &dyn Storage, window: &mut Window) -> io::Result<()> {
-        while self.reader.stop == Stop::No && self.reader.open(storage)? {
-            let bound = self.reader.bound()?;
-            let (header, payload) = match self.reader.look(window, bound)? {
-                Look::Frame(header, payload) => (header, payload),
-                Look::Nothing => return Ok(()),
-                Look::Bad => {
-                    self.unknown = true;
-                    return Ok(());
-                }
-            };
-            match header.kind {
-                FrameKind::Batch if header.lsn.0 > self.reader.applied => {
-                    for section in sections(payload) {
-                        match section.map_or(PointsOf::Unreadable, |section| PointsOf::of(&section)) {
-                            PointsOf::Run(run) => drop(self.runs.insert(run)),
-                            PointsOf::Nothing => {}
-                            PointsOf::Unreadable => self.unknown = true,
-                        }
-                    }
-                }
-                FrameKind::Batch => {}
-                FrameKind::Mark => {
-                    self.reader.advance(&header);
-                    self.reader.finish_segment();
-                    window.clear();
-                    continue;
-                }
-                FrameKind::Close => return Ok(()),
-            }
-            self.reader.advance(&header);
-        }
-        Ok(())
-    }
-}
-
-/// Whose points a section has.
-enum PointsOf {
-    Run(RunId),
-    /// It is no section of points.
-    Nothing,
-    Unreadable,
-}
-
-impl PointsOf {
-    fn of(section: &Section<'_>) -> Self {
-        let run = match section.kind {
-            kind if kind == SectionKind::Row as u8 => RowSection::read(section.flags, section.body).map(|row| row.run),
-            kind if kind == SectionKind::Series as u8 => {
-                SeriesSection::read(section.flags, section.body).map(|section| section.series.run)
-            }
-            _ => return Self::Nothing,
-        };
-        run.map_or(Self::Unreadable, Self::Run)
     }
 }
 
@@ -413,7 +432,7 @@ impl Pass<'_> {
             let was_open = self.reader.is_open();
             if !self.reader.open(storage).map_err(|error| self.io(error))? {
                 let more = self.reader.stop == Stop::No
-                    && self.reader.judge_missing(storage, self.window, self.now_ms).map_err(|error| self.io(error))?;
+                    && self.reader.judge(storage, self.window, self.now_ms, false).map_err(|error| self.io(error))?;
                 if !more {
                     break;
                 }
@@ -499,6 +518,7 @@ impl Pass<'_> {
             if let Some((kind, what)) = reader.refuses(header.lsn.0) {
                 return Ok(End::Left(kind, what));
             }
+            reader.note_gap(header.lsn.0);
             match header.kind {
                 FrameKind::Batch => {}
                 FrameKind::Mark => {
@@ -612,39 +632,18 @@ pub(crate) struct StoreInboxes {
 }
 
 impl StoreInboxes {
-    /// `use_map`: whether segments are read through maps, where the storage allows it.
-    pub(crate) fn new(use_map: bool) -> Self {
-        Self { inboxes: Mutex::new(Inboxes::new(use_map)) }
+    /// `use_map`: whether segments are read through maps, where the storage allows it. `accepts_loss`: whether merges go
+    /// on after what is missing or damaged.
+    pub(crate) fn new(use_map: bool, accepts_loss: bool) -> Self {
+        Self { inboxes: Mutex::new(Inboxes::new(use_map, accepts_loss)) }
     }
 
     /// Reads all inboxes and changes nothing.
     pub(crate) fn inspect(&self, core: &Core) -> Result<Inspection> {
         // No merge removes what is read here.
         let inboxes = self.inboxes.lock();
-        let storage = &*core.storage;
-        let now_ms = core.pipeline.clock.monotonic_ms();
-        let mut found = Inspection::default();
-        let entries = match storage.list(INBOX_DIR) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-            entries => entries.map_err(|error| Error::io("list", storage.display_path(INBOX_DIR), error))?,
-        };
-        let mut window = Window::default();
-        for writer in entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()) {
-            let dir = dir_of(writer);
-            let io = |error| Error::io("read", storage.display_path(&dir), error);
-            let Some(&first) = list_segments(storage, writer).map_err(io)?.first() else { continue };
-            found.count += 1;
-            let applied = core.pipeline.applied_number(writer)?;
-            let mut reader = Reader::new(core.store_id, writer, first, applied, inboxes.use_map);
-            let inspected = inspect(storage, &mut reader, &mut window, now_ms, &mut found.frames_unmerged);
-            match (inspected.map_err(io), reader.stop) {
-                // Only this inbox is affected: the others are still read.
-                (Err(error), _) => found.problems.push((dir, error.to_string())),
-                (Ok(()), Stop::Left(_, what)) => found.problems.push((dir, what)),
-                (Ok(()), _) => {}
-            }
-        }
-        Ok(found)
+        let known: Vec<_> = inboxes.problems().into_iter().map(|problem| problem.writer).collect();
+        inspect_all(core, inboxes.use_map, &known)
     }
 
     /// As [`StoreInboxes::merge`], for a store that is open for reading: into memory.

@@ -12,6 +12,8 @@
 //!   WRITER/             the writer's id, 32 hex digits, random, never used again
 //!     lock              advisory lock, held while the writer lives; its text is for messages only
 //!     00000001.seg ...  ordinals without a gap; each is removed once it is merged and durable in the store's log
+//! STORE/writers/
+//!   WRITER              says that this inbox has segments
 //!
 //! 0        64    72         128                     length given at creation
 //! +--------+-----+----------+-------+-----+--------+
@@ -40,14 +42,20 @@
 //!   ends the log for now. Once the writer's lock is free, whatever follows the last whole frame is a torn end.
 //! - The origin section of a merged batch says which numbers it holds. The last merged number of each writer is part of
 //!   the store's state: replay, index and compaction keep it ([`crate::hot::writers`]). Only the next number is merged.
+//! - A segment that must be there and is not stops the merge before the gap, and every reader reports it.
 //! - A segment is removed once all of it is durable in the store's log; the folder goes once the lock is free too.
 //!   Nothing in an inbox is ever cut or written again.
 //! - Checking an inbox without news costs the holder one read of a mapped word.
 
 mod gather;
 mod inspect;
+mod judge;
 mod merge;
+#[cfg(test)]
+mod missing_tests;
 mod mutant;
+mod note;
+mod peek;
 mod reader;
 mod report;
 mod segment;
@@ -60,6 +68,8 @@ mod tests;
 mod writer;
 
 pub(crate) use merge::StoreInboxes;
+#[cfg(any(test, feature = "testing"))]
+pub use note::note_again;
 pub use report::{InboxProblem, InboxProblemKind, MergeReport};
 pub(crate) use segment::INBOX_DIR;
 pub use writer::InboxWriter;

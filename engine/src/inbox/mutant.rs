@@ -1,4 +1,4 @@
-//! Rules of a writer's syncs that a test can leave out, to check that other tests notice.
+//! Rules that a test can leave out, to check that other tests notice.
 
 /// One rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub(super) enum Rule {
     Folders,
     /// A close syncs.
     CloseSyncs,
+    /// The note of an inbox is made after its first segment.
+    NoteComesLast,
+    /// The note of an inbox is removed before the rest.
+    NoteGoesFirst,
 }
 
 #[cfg(test)]

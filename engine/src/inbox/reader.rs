@@ -1,39 +1,22 @@
 //! Reads one inbox for its holder: frames in the order of their numbers, each once it is complete.
 //!
-//! Cases after the last good frame:
-//!
-//! | found | lock held | lock free |
-//! |---|---|---|
-//! | zeros, or the next segment is missing | not there yet | end |
-//! | a bad frame below the published end | damage | as below |
-//! | `end` not kept: a bad frame, followed by nothing good | not there yet | torn end |
-//! | `end` not kept: a bad frame, followed by good ones that are still there at a second look | damage | as below |
-//! | bad frames or zeros, followed by good frames which say that these were once synced | - | damage |
-//! | the same, but they do not say so | - | a power cut took them: counted, and reading goes on after them |
-//! | the same, but everything missing is already merged | - | reading goes on after them |
-//! | a first number that is more than one above the last merged one | gap: stop there, report | the same |
-//! | good frames in a file without a good header | not there yet | read: their crcs say whose they are |
-//!
-//! Damage, gaps and files of others are left alone and reported; the inbox is then never removed.
+//! What to do where there is no good frame is decided in [`super::judge`].
 
 use std::io;
 
+use super::gather::Numbers;
 use super::segment::{
-    END_NOT_KEPT, FRAMES_AT, HEADER_BYTES, HeadFound, LOCK_NAME, Source, check_head, dir_of, ordinal_of, path_of,
+    END_NOT_KEPT, FRAMES_AT, HEADER_BYTES, HeadFound, LOCK_NAME, Source, check_head, dir_of, encode_head, path_of,
 };
 use crate::checksum::Crc32;
 use crate::id::{StoreId, WriterId};
 use crate::log::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeadCrc};
 use crate::storage::Storage;
 
-use super::gather::Numbers;
-
 /// Bytes that are copied out of a segment at a time.
 const WINDOW_BYTES: usize = 128 << 10;
-/// If a frame stays bad this long while its writer lives, the cause is examined.
-const BAD_FOR_MS: u64 = 1_000;
 /// How often the lock of an inbox without news is tried.
-const LOCK_EVERY_MS: u64 = 1_000;
+pub(super) const LOCK_EVERY_MS: u64 = 1_000;
 
 /// Bytes copied out of a segment; shared by all inboxes, one at a time.
 #[derive(Debug, Default)]
@@ -81,7 +64,13 @@ pub(super) enum Look<'a> {
 
 /// Looks at a place.
 #[inline]
-fn look<'a>(window: &'a mut Window, source: &Source, crc: &HeadCrc, at: u64, bound: u64) -> io::Result<Look<'a>> {
+pub(super) fn look<'a>(
+    window: &'a mut Window,
+    source: &Source,
+    crc: &HeadCrc,
+    at: u64,
+    bound: u64,
+) -> io::Result<Look<'a>> {
     let Some(head) = window.get(source, at, FRAME_HEADER_BYTES, bound)? else { return Ok(Look::Nothing) };
     let Some(head) = head.first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(Look::Nothing) };
     let Some(header) = FrameHeader::decode(head, crc) else {
@@ -95,11 +84,11 @@ fn look<'a>(window: &'a mut Window, source: &Source, crc: &HeadCrc, at: u64, bou
 
 /// An open segment and a position in it.
 #[derive(Debug)]
-struct Segment {
-    ordinal: u64,
-    source: Source,
-    len_bytes: u64,
-    at: u64,
+pub(super) struct Segment {
+    pub(super) ordinal: u64,
+    pub(super) source: Source,
+    pub(super) len_bytes: u64,
+    pub(super) at: u64,
 }
 
 /// Why reading stopped, for good or for now.
@@ -125,23 +114,33 @@ pub(super) struct Place {
 pub(super) struct Reader {
     pub(super) writer: WriterId,
     store: StoreId,
-    crc: HeadCrc,
-    use_map: bool,
-    segment: Option<Segment>,
+    pub(super) crc: HeadCrc,
+    pub(super) use_map: bool,
+    pub(super) segment: Option<Segment>,
     /// Ordinal of the segment to open next, if none is open.
-    ordinal: u64,
+    pub(super) ordinal: u64,
     /// A segment that is read although its header is bad.
-    without_head: Option<u64>,
+    pub(super) without_head: Option<u64>,
     /// The number that must come next; `None` before the first frame.
-    next: Option<u64>,
+    pub(super) next: Option<u64>,
     pub(super) numbers: Numbers,
     pub(super) stop: Stop,
     /// Held once its writer is gone.
-    lock: Option<Lock>,
-    checked_ms: u64,
-    bad_since_ms: Option<u64>,
+    pub(super) lock: Option<Lock>,
+    pub(super) checked_ms: u64,
+    pub(super) bad_since_ms: Option<u64>,
     /// Why the last pass failed, if it did.
     pub(super) unreadable: Option<String>,
+    /// What must come next and is not there: reading waits for it.
+    pub(super) absent: Option<String>,
+    /// A holder merged and removed what was to be read next.
+    pub(super) is_overtaken: bool,
+    /// The segment to open next has something else in the place of its header.
+    pub(super) is_head_bad: bool,
+    /// Other processes may merge and remove what is read.
+    pub(super) is_guest: bool,
+    /// Goes on after what is missing or damaged.
+    pub(super) accepts_loss: bool,
     /// Some frames are missing in what was read.
     pub(super) has_hole: bool,
     /// Number of frames that a power cut took, as the frames after them show.
@@ -156,33 +155,12 @@ pub(super) struct Reader {
     pub(super) waits_for: Option<(crate::id::RunId, crate::id::Lsn)>,
 }
 
-struct Lock(#[expect(dead_code, reason = "held, and released by dropping it")] Box<dyn Send + Sync>);
+pub(super) struct Lock(#[expect(dead_code, reason = "held, and released by dropping it")] Box<dyn Send + Sync>);
 
 impl std::fmt::Debug for Lock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Lock")
     }
-}
-
-/// The ordinals of the segments in an inbox's folder, ascending.
-pub(super) fn list_segments(storage: &dyn Storage, writer: WriterId) -> io::Result<Vec<u64>> {
-    let entries = storage.list(&dir_of(writer))?;
-    let mut ordinals: Vec<u64> = entries.iter().filter_map(|entry| ordinal_of(&entry.name)).collect();
-    ordinals.sort_unstable();
-    Ok(ordinals)
-}
-
-/// The result of judging a place.
-enum Verdict {
-    NotYet,
-    /// Reading goes on with this number, at this place of a segment.
-    GoOn {
-        ordinal: u64,
-        at: u64,
-        number: u64,
-    },
-    End,
-    Damage,
 }
 
 impl Reader {
@@ -202,6 +180,11 @@ impl Reader {
             checked_ms: 0,
             bad_since_ms: None,
             unreadable: None,
+            absent: None,
+            is_overtaken: false,
+            is_head_bad: false,
+            is_guest: false,
+            accepts_loss: false,
             has_hole: false,
             lost: 0,
             applied,
@@ -263,6 +246,7 @@ impl Reader {
         if self.segment.is_some() {
             return Ok(true);
         }
+        self.is_head_bad = false;
         let path = path_of(self.writer, self.ordinal);
         let (source, len_bytes) = match Source::open(storage, &path, self.use_map) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -278,7 +262,13 @@ impl Reader {
         match check_head(&head, self.store, self.writer, self.ordinal) {
             HeadFound::Good => {}
             HeadFound::Bad if self.without_head == Some(self.ordinal) => {}
-            HeadFound::Bad => return Ok(false),
+            HeadFound::Bad => {
+                // Of a header that was not written to its end there is a beginning, and then zeros.
+                let written = head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                let whole = encode_head(self.store, self.writer, self.ordinal, 0);
+                self.is_head_bad = head.get(..written) != whole.get(..written);
+                return Ok(false);
+            }
             HeadFound::Foreign(store, writer, ordinal) => {
                 let why = format!("it is segment {ordinal} of writer {writer} of store {store}");
                 self.leave(super::InboxProblemKind::Foreign, why);
@@ -290,6 +280,7 @@ impl Reader {
             }
         }
         self.segment = Some(Segment { ordinal: self.ordinal, source, len_bytes, at: FRAMES_AT });
+        self.absent = None;
         Ok(true)
     }
 
@@ -326,9 +317,19 @@ impl Reader {
     pub(super) fn refuses(&self, number: u64) -> Option<(super::InboxProblemKind, String)> {
         let (fits, kind, expected) = match self.next {
             Some(next) => (number == next, super::InboxProblemKind::Damage, next),
-            None => (number <= self.applied + 1, super::InboxProblemKind::Gap, self.applied + 1),
+            None => (self.accepts_loss || number <= self.applied + 1, super::InboxProblemKind::Gap, self.applied + 1),
         };
         (!fits).then(|| (kind, format!("the frame has number {number}, but {expected} is the next one to merge")))
+    }
+
+    /// Counts what is missing before the first frame, which was accepted as lost.
+    #[inline]
+    pub(super) fn note_gap(&mut self, number: u64) {
+        if self.next.is_none() && number > self.applied + 1 {
+            // The frame may be gathered more than once.
+            self.lost = self.lost.max(number - self.applied - 1);
+            self.has_hole = true;
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -353,139 +354,4 @@ impl Reader {
             self.ordinal = segment.ordinal + 1;
         }
     }
-
-    /// Decides what to do where there is no good frame: wait, go on elsewhere, or stop. `is_bad`: there is something.
-    /// Returns whether there may be more to read.
-    pub(super) fn judge(
-        &mut self,
-        storage: &dyn Storage,
-        window: &mut Window,
-        now_ms: u64,
-        is_bad: bool,
-    ) -> io::Result<bool> {
-        let gone_before = self.lock.is_some();
-        if !gone_before && !is_bad && now_ms.saturating_sub(self.checked_ms) < LOCK_EVERY_MS && self.checked_ms != 0 {
-            return Ok(false);
-        }
-        self.checked_ms = now_ms.max(1);
-        let gone = self.owner_is_gone(storage);
-        if gone && !gone_before {
-            // Now everything counts that the writer wrote before it ended.
-            window.clear();
-            return Ok(true);
-        }
-        let kept = match &self.segment {
-            Some(segment) => segment.source.end()? != END_NOT_KEPT,
-            None => false,
-        };
-        if !gone {
-            if !is_bad {
-                return Ok(false);
-            }
-            let since = *self.bad_since_ms.get_or_insert(now_ms);
-            if !kept && now_ms.saturating_sub(since) < BAD_FOR_MS {
-                return Ok(false);
-            }
-        }
-        match self.verdict(storage, window, gone, kept)? {
-            Verdict::NotYet => Ok(false),
-            Verdict::GoOn { ordinal, at, number } => {
-                let lost_from = self.next.unwrap_or(0).max(self.applied + 1);
-                self.lost += number.saturating_sub(lost_from);
-                self.has_hole = true;
-                self.next = Some(number);
-                match &mut self.segment {
-                    Some(segment) if segment.ordinal == ordinal => segment.at = at,
-                    _ => {
-                        self.finish_segment();
-                        self.ordinal = ordinal;
-                        // Whatever its header is, it has good frames.
-                        self.without_head = Some(ordinal);
-                    }
-                }
-                Ok(true)
-            }
-            Verdict::End => {
-                self.finish_segment();
-                self.stop = Stop::Ended;
-                Ok(false)
-            }
-            Verdict::Damage => {
-                let expected = self.next.unwrap_or(self.applied + 1);
-                self.leave(super::InboxProblemKind::Damage, format!("the frame with number {expected} is damaged"));
-                Ok(false)
-            }
-        }
-    }
-
-    fn verdict(&self, storage: &dyn Storage, window: &mut Window, gone: bool, kept: bool) -> io::Result<Verdict> {
-        let here = self.segment.as_ref().map_or(self.ordinal, |segment| segment.ordinal);
-        // Good frames after this place: the first one, and what they say was synced.
-        let (mut first, mut vouched) = (None, 0);
-        let mut note = |ordinal: u64, at: u64, header: &FrameHeader| {
-            vouched = vouched.max(header.vouched().0);
-            first.get_or_insert((ordinal, at, header.lsn.0));
-        };
-        if let Some(segment) = &self.segment {
-            let bound = if gone { segment.len_bytes } else { self.bound()? };
-            scan(window, &segment.source, &self.crc, segment.at, bound, |at, header| note(here, at, header))?;
-        }
-        for ordinal in list_segments(storage, self.writer)? {
-            if ordinal < here || ordinal == here && self.segment.is_some() {
-                continue;
-            }
-            let (source, len_bytes) = Source::open(storage, &path_of(self.writer, ordinal), self.use_map)?;
-            window.clear();
-            scan(window, &source, &self.crc, FRAMES_AT, len_bytes, |at, header| note(ordinal, at, header))?;
-        }
-        window.clear();
-        if !gone {
-            if kept {
-                return Ok(Verdict::Damage);
-            }
-            // It may have been completed, with others, between the two looks.
-            let bound = self.bound()?;
-            let whole = matches!(self.look(window, bound)?, Look::Frame(..));
-            window.clear();
-            return Ok(if whole || first.is_none() { Verdict::NotYet } else { Verdict::Damage });
-        }
-        let lost_from = self.next.unwrap_or(0).max(self.applied + 1);
-        Ok(match first {
-            None => Verdict::End,
-            Some((.., number)) if number > lost_from && vouched >= lost_from => Verdict::Damage,
-            Some((ordinal, at, number)) => Verdict::GoOn { ordinal, at, number },
-        })
-    }
-
-    /// Handles the case that the announced next segment is missing or has no header.
-    pub(super) fn judge_missing(
-        &mut self,
-        storage: &dyn Storage,
-        window: &mut Window,
-        now_ms: u64,
-    ) -> io::Result<bool> {
-        self.judge(storage, window, now_ms, false)
-    }
-}
-
-/// Calls `each` with every good frame from a place on; one might begin at each 16 bytes.
-fn scan(
-    window: &mut Window,
-    source: &Source,
-    crc: &HeadCrc,
-    from: u64,
-    bound: u64,
-    mut each: impl FnMut(u64, &FrameHeader),
-) -> io::Result<()> {
-    let mut at = from;
-    while at + FRAME_HEADER_BYTES as u64 <= bound {
-        match look(window, source, crc, at, bound)? {
-            Look::Frame(header, _) => {
-                each(at, &header);
-                at += header.padded_bytes();
-            }
-            Look::Nothing | Look::Bad => at += 16,
-        }
-    }
-    Ok(())
 }

@@ -30,14 +30,23 @@ pub(super) const END_NOT_KEPT: u64 = u64::MAX;
 /// Where the first frame begins.
 pub(super) const FRAMES_AT: u64 = 128;
 
-/// The first segment: with the folder and the lock's file an inbox takes 64 KiB.
-pub(super) const FIRST_BYTES: u64 = (64 - 8) << 10;
+/// The first segment: with folder, lock and note an inbox takes 64 KiB.
+pub(super) const FIRST_BYTES: u64 = (64 - 12) << 10;
 /// The second one; each next one doubles.
 pub(super) const SECOND_BYTES: u64 = 128 << 10;
 /// Where doubling ends.
 pub(super) const SEGMENT_BYTES_MAX: u64 = 8 << 20;
 /// No segment is longer: one that had to be longer than [`SEGMENT_BYTES_MAX`] holds a single frame.
 pub(super) const FILE_BYTES_MAX: u64 = FRAME_BYTES_MAX as u64 + (64 << 10);
+
+/// The least bytes that a writer makes a segment with.
+pub(super) fn bytes_min(ordinal: u64) -> u64 {
+    match ordinal {
+        0 | 1 => FIRST_BYTES,
+        // It may double a larger one.
+        _ => (2..ordinal).fold(SECOND_BYTES, |bytes, _| (bytes * 2).min(SEGMENT_BYTES_MAX)),
+    }
+}
 
 /// Folder of a writer.
 pub(super) fn dir_of(writer: WriterId) -> String {
@@ -53,6 +62,14 @@ pub(super) fn path_of(writer: WriterId, ordinal: u64) -> String {
 pub(super) fn ordinal_of(name: &str) -> Option<u64> {
     let ordinal: u64 = name.strip_suffix(".seg")?.parse().ok()?;
     (ordinal > 0 && format!("{ordinal:08}.seg") == name).then_some(ordinal)
+}
+
+/// The ordinals of the segments in an inbox's folder, ascending.
+pub(super) fn list_segments(storage: &dyn Storage, writer: WriterId) -> io::Result<Vec<u64>> {
+    let entries = storage.list(&dir_of(writer))?;
+    let mut ordinals: Vec<u64> = entries.iter().filter_map(|entry| ordinal_of(&entry.name)).collect();
+    ordinals.sort_unstable();
+    Ok(ordinals)
 }
 
 /// The bytes in front of the first frame.

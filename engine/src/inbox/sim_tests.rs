@@ -5,7 +5,8 @@
 //! power cuts of all kinds. What the next holder finds after a merge:
 //! - after the death of all processes each point that was acknowledged, after a power cut each one that was promised;
 //! - no point twice, and none that was never logged;
-//! - no inbox with a problem; once all is durable, no inbox at all.
+//! - no inbox with a problem; once all is durable, no inbox at all;
+//! - after the death of all processes, if somebody then removes a segment or an inbox: what was in it, or a problem.
 //!
 //! `RUNLODE_SIM_SCALE` multiplies the lives, `RUNLODE_SIM_SEED` runs that one alone.
 
@@ -14,19 +15,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::mutant::{self, Rule};
 use super::tests::{World, run_id};
 use super::*;
 use crate::event::RunDeleted;
 use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::encode::KeyedPoint;
 use crate::point::Point;
+use crate::storage::Storage;
 use crate::storage::sim::{Keep, PowerCut, SimDisk, SimRng, mix};
 use crate::store::Store;
 use crate::time::TimestampMs;
-use crate::{CompactOptions, KeyId, WriterId};
+use crate::{CompactOptions, KeyId, VerifyOptions, WriterId};
 
 const LIVES: u64 = 6;
 const STEPS: u64 = 45;
+/// Files are taken away after every crash with such a number.
+const TAKEN_EVERY: u64 = 19;
 
 /// A point that was logged: its value is its number among all.
 struct Logged {
@@ -195,6 +200,41 @@ fn check(what: &str, disk: SimDisk, logged: &[Logged], must: impl Fn(&Logged) ->
     assert_eq!(found(&store), first, "{what}");
 }
 
+/// Takes a segment, or all of an inbox, after the death of all processes: what was acknowledged is there, or it is told
+/// that something is missing.
+fn check_taken(what: &str, crashed: &SimDisk, logged: &[Logged], acked: impl Fn(&Logged) -> bool) -> u64 {
+    let mut told = 0;
+    for inbox in World::on(Arc::new(crashed.after_process_crash())).inboxes() {
+        let dir = format!("{INBOX_DIR}/{inbox}");
+        let names = |disk: &SimDisk| disk.list(&dir).unwrap().into_iter().map(|entry| entry.name);
+        let segments = names(&crashed.after_process_crash()).filter(|name| name.ends_with(".seg"));
+        for taken in segments.map(Some).chain([None]) {
+            let disk = Arc::new(crashed.after_process_crash());
+            match &taken {
+                Some(name) => disk.remove(&format!("{dir}/{name}")).unwrap(),
+                None => {
+                    names(&disk).for_each(|name| disk.remove(&format!("{dir}/{name}")).unwrap());
+                    disk.remove_dir(&dir).unwrap();
+                }
+            }
+            let store = World::on(disk).open();
+            let report = store.merge_inboxes().unwrap();
+            let found = found(&store);
+            let lost = logged.iter().enumerate().find(|(id, logged)| acked(logged) && !found.contains_key(id));
+            if let Some((id, _)) = lost {
+                let told_by = store.verify(&VerifyOptions::default()).unwrap().findings;
+                let taken = taken.as_deref().unwrap_or("everything");
+                assert!(
+                    !report.problems.is_empty() && !told_by.is_empty(),
+                    "{what}, without {taken} of {inbox}: point {id} is lost, untold"
+                );
+                told += 1;
+            }
+        }
+    }
+    told
+}
+
 fn live(seed: u64) -> u64 {
     let mut rng = SimRng::new(mix(seed));
     let mut life = Life::new(seed, &mut rng);
@@ -203,12 +243,16 @@ fn live(seed: u64) -> u64 {
     }
     let recording = life.disk.recording().unwrap();
     let logged = life.logged;
-    let mut crashes = 0;
+    let (mut crashes, mut told) = (0, 0);
     for (number, disk) in recording.crashes(seed) {
         let acked = |logged: &Logged| logged.acked_at < number;
         // The operation that crashed may be the one that a call ended with.
         let begun = |_: &Logged| true;
-        check(&format!("seed {seed}, process crash at {number}"), disk.after_process_crash(), &logged, acked, begun);
+        let what = format!("seed {seed}, process crash at {number}");
+        check(&what, disk.after_process_crash(), &logged, acked, begun);
+        if number % TAKEN_EVERY == seed % TAKEN_EVERY {
+            told += check_taken(&what, &disk, &logged, acked);
+        }
         let promised = |logged: &Logged| logged.promised_at.is_some_and(|at| at < number);
         let keep = Keep::ALL[((seed + number) % Keep::ALL.len() as u64) as usize];
         let cut = PowerCut { keep, seed: mix(seed ^ number) };
@@ -216,6 +260,7 @@ fn live(seed: u64) -> u64 {
         check(&what, disk.after_power_cut(cut), &logged, promised, begun);
         crashes += 2;
     }
+    assert!(told > 0, "seed {seed}: nothing that was taken is missed");
     crashes
 }
 
@@ -229,4 +274,14 @@ fn every_point_is_merged_once_whatever_crashes() {
     let lives = LIVES * knob("RUNLODE_SIM_SCALE").unwrap_or(1);
     let crashes: u64 = (0..lives).map(live).sum();
     assert!(crashes > 300 * lives, "only {crashes} crashes");
+}
+
+#[test]
+fn the_order_of_notes_matters() {
+    for rule in [Rule::NoteComesLast, Rule::NoteGoesFirst] {
+        mutant::leave_out(Some(rule));
+        let went_wrong = (0..LIVES).any(|seed| std::panic::catch_unwind(|| live(seed)).is_err());
+        mutant::leave_out(None);
+        assert!(went_wrong, "nothing goes wrong without {rule:?}");
+    }
 }

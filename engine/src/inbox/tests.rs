@@ -322,6 +322,8 @@ fn a_torn_end_is_the_end_and_a_hole_of_a_power_cut_is_counted() {
     for (torn, expected, lost) in [(2, vec![0.0, 1.0], 0), (1, vec![0.0, 2.0], 1)] {
         let (world, disk, store, places) = dead_inbox(false);
         disk.overwrite_at_rest(&path_of(WriterId([1; 16]), 1), places[torn], &[0; 48]).unwrap();
+        // On the mount of the writer it would be damage.
+        disk.mount_again();
         let mut all = store.merge_inboxes().unwrap();
         store.flush().unwrap();
         let last = store.merge_inboxes().unwrap();

@@ -3,7 +3,7 @@
 //! When a call returns, the kernel has the bytes, so they survive the death of the process (`Buffered`); or they are on
 //! the disk (`Sync`). The holder merges them at its next look, at the latest before it answers a request.
 //!
-//! Folder, lock and first segment are created at the first append, so a writer that logs nothing leaves nothing.
+//! Folder, lock, first segment and note are created at the first append, so a writer that logs nothing leaves nothing.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::mutant::{self, Rule};
+use super::note;
 use super::segment::{
     END_AT, END_NOT_KEPT, FIRST_BYTES, FRAMES_AT, INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, SECOND_BYTES,
     SEGMENT_BYTES_MAX, dir_of, encode_head, path_of,
@@ -427,7 +428,7 @@ impl InboxWriter {
         }
     }
 
-    /// Creates folder, lock and first segment; then tells the holder.
+    /// Creates folder, lock, first segment and note; then tells the holder.
     #[cold]
     fn be_born(&self) -> Result<Tail> {
         let dir = dir_of(self.id);
@@ -440,10 +441,17 @@ impl InboxWriter {
                 self.storage.create_dir(&dir).map_err(|error| ("create", &dir, error))?;
                 let lock = self.storage.lock(&lock_path, &text).map_err(|error| ("lock", &lock_path, error))?;
                 let lock = lock.ok_or_else(|| ("lock", &lock_path, io::ErrorKind::WouldBlock.into()))?;
+                if mutant::left_out(Rule::NoteComesLast) {
+                    note::make(&*self.storage, self.id).map_err(|error| ("note", &dir, error))?;
+                }
                 let made = self.new_segment(1, FIRST_BYTES);
                 let (file, map) = made.map_err(|error| ("create a segment in", &dir, error))?;
-                if let Err(error) = self.tell() {
-                    // No holder reads it yet: the next append creates it again.
+                // After the segment, or a holder would miss it if this process died between the two.
+                let told = note::make(&*self.storage, self.id).and_then(|()| self.tell());
+                if let Err(error) = told {
+                    // No holder reads it yet: the next append creates it again. The note goes first, for the same
+                    // reason.
+                    let _ = note::remove(&*self.storage, self.id);
                     let _ = self.storage.remove(&path_of(self.id, 1));
                     return Err(("tell holders of", &dir, error));
                 }

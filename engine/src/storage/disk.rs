@@ -32,7 +32,9 @@ use crate::fork::Guarded;
 use crate::storage::lock::{self, FileLock, own_text, raise_epoch, write_lock_text};
 use crate::storage::map::FileMap;
 use crate::storage::owner::Belonging;
-use crate::storage::{Entry, Map, NotAFile, OpenMode, Storage, StorageFile, path_names, read_only_error, write_all_at};
+use crate::storage::{
+    Entry, FileIdentity, Map, NotAFile, OpenMode, Storage, StorageFile, path_names, read_only_error, write_all_at,
+};
 
 /// Flags of every open of a file.
 const FILE_FLAGS: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -410,6 +412,14 @@ impl Storage for Disk {
         let file = self.open_regular(path, OFlags::RDWR)?;
         let about = file.metadata()?;
         lock::mark(&DiskFile { file, kind: FileSystemKind::Network }, &about)
+    }
+
+    fn identity(&self, path: &str) -> io::Result<Option<FileIdentity>> {
+        if self.file_system()? == FileSystemKind::Network {
+            return Ok(None);
+        }
+        let (at, name) = self.place(path)?;
+        FileIdentity::of(&at, name).map(Some)
     }
 
     fn can_map_writes(&self) -> bool {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::storage::{Entry, OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
+use crate::storage::{Entry, FileIdentity, OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 
 /// Paths of files below that were removed.
 const REMOVED: &str = "removed";
@@ -245,6 +245,13 @@ impl Storage for Layered {
 
     fn mark(&self, path: &str) -> io::Result<()> {
         self.above.mark(path)
+    }
+
+    fn identity(&self, path: &str) -> io::Result<Option<FileIdentity>> {
+        match self.above.identity(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => self.below.identity(path),
+            found => found,
+        }
     }
 
     fn can_map_writes(&self) -> bool {

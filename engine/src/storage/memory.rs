@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::storage::lock::write_lock_text;
-use crate::storage::{Entry, Map, OpenMode, Storage, StorageFile, path_names, read_only_error};
+use crate::storage::{Entry, FileIdentity, Map, OpenMode, Storage, StorageFile, path_names, read_only_error};
 
 /// Files in memory. Cloning shares them.
 #[derive(Debug, Clone, Default)]
@@ -179,6 +179,11 @@ impl Storage for Memory {
         let guard = MemoryLock(bytes.clone());
         write_lock_text(&MemoryFile { bytes, writable: true }, text)?;
         Ok(Some(Box::new(guard)))
+    }
+
+    fn identity(&self, _path: &str) -> io::Result<Option<FileIdentity>> {
+        // Neither copied nor mounted again.
+        Ok(Some(FileIdentity { inode: 1, made_ns: 0, mount: 1 }))
     }
 
     fn can_map_writes(&self) -> bool {

@@ -8,6 +8,7 @@
 //! durable after [`Storage::sync_dir`] of its folder. Unsynced operations have no order.
 
 pub mod disk;
+mod identity;
 pub mod layered;
 pub mod lock;
 pub(crate) mod map;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use crate::error::NotAFile;
+pub use identity::FileIdentity;
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,10 @@ pub trait Storage: Send + Sync + Debug + 'static {
     /// there are no copies.
     fn mark(&self, _path: &str) -> io::Result<()> {
         Ok(())
+    }
+    /// Which file has this name now. `None`: the storage cannot tell, as on a network file system.
+    fn identity(&self, _path: &str) -> io::Result<Option<FileIdentity>> {
+        Ok(None)
     }
     /// Whether stores into a mapping of a file on this storage cannot fault once its blocks are allocated (ext4, tmpfs,
     /// memory). If not, appends use `write_at`.

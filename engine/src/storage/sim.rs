@@ -71,6 +71,8 @@ struct Nature {
     rough_per_mille: u64,
     space_bytes: Option<u64>,
     maps: bool,
+    /// Changes with each power cut.
+    mount: u64,
 }
 
 /// The error of every call after a crash.
@@ -111,7 +113,7 @@ impl PowerCut {
 impl SimDisk {
     /// An empty disk.
     pub fn new(seed: u64) -> Self {
-        let nature = Nature { rough_per_mille: 0, space_bytes: None, maps: true };
+        let nature = Nature { rough_per_mille: 0, space_bytes: None, maps: true, mount: 1 };
         Self::with_state(State::default(), seed, nature)
     }
 
@@ -144,7 +146,8 @@ impl SimDisk {
         let mut rng = SimRng::new(mix(cut.seed));
         let core = self.core.lock();
         let state = core.state.after_power_cut(cut.keep, &mut rng);
-        Self::with_state(state, rng.next(), core.nature)
+        let nature = Nature { mount: core.nature.mount + 1, ..core.nature };
+        Self::with_state(state, rng.next(), nature)
     }
 
     /// Makes operation number `number` (from 1) and every later call fail.
@@ -205,6 +208,11 @@ impl SimDisk {
     /// Whether files can be mapped. Default: yes.
     pub fn set_maps(&self, maps: bool) {
         self.core.lock().nature.maps = maps;
+    }
+
+    /// Mounts it again, as after a power cut that took nothing.
+    pub fn mount_again(&self) {
+        self.core.lock().nature.mount += 1;
     }
 
     /// All bytes of a file as reads show them.

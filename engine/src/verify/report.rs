@@ -73,6 +73,9 @@ impl Finding {
         match self.kind {
             _ if self.derived => "`runlode verify --repair` makes it again",
             FindingKind::NotCompared => "see what is damaged first",
+            FindingKind::Inbox => {
+                "restore the file from a copy, or go on without it: `runlode verify --repair --accept-loss`"
+            }
             _ => "restore the file from a copy of the store: nothing else has what was in it",
         }
     }

@@ -129,7 +129,7 @@ impl Serve {
             allow_sync: self.allow_sync,
             read_only: false,
         };
-        let keeper = (self.compact == Compaction::Auto).then(|| Keeper::start(&store)).transpose()?;
+        let keeper = Keeper::start(&store, self.compact == Compaction::Auto)?;
         let answer = serve_until_stopped(&store, options, |address| {
             if !address.ip().is_loopback() {
                 note(format!("everybody who reaches {address} can read and change this store"));

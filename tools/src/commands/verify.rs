@@ -93,7 +93,11 @@ fn tell(
         for (first, last) in &repair.lost {
             output.line(format!("Lost for good: acknowledged positions {first} to {last}."))?;
         }
-        if repair.rebuilt.is_empty() && repair.lost.is_empty() {
+        if repair.inbox_batches_lost > 0 {
+            let count = format::count(repair.inbox_batches_lost);
+            output.line(format!("Lost for good: at least {count} acknowledged batches of other processes."))?;
+        }
+        if repair.rebuilt.is_empty() && repair.lost.is_empty() && repair.inbox_batches_lost == 0 {
             output.line("Nothing had to be made again.")?;
         }
     }
@@ -114,6 +118,7 @@ fn tell(
         output.document(&document!({
             "repaired": repaired,
             "lost": lost,
+            "inbox_batches_lost": repair.map_or(0, |repair| repair.inbox_batches_lost),
             "not_in_copy": torn.map(|(first, last)| [first.0, last.0]),
             "ok": sound,
             "position": report.position.0,

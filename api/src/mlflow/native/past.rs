@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::past_lists::{ENTITY_BYTES, bytes_of_pairs};
 use crate::engine::HistoryQuery;
 use crate::experiment::own_tags;
 use crate::mlflow::entity::{Dataset, DatasetInput, Metric, ModelVersion, RegisteredModel, Run};
@@ -66,11 +67,14 @@ impl Mlflow {
         let past = snapshot.as_of(at)?;
         let mut out = PastRegistry { position: past.position().0, ..PastRegistry::default() };
         let named_now = name.map(|name| snapshot.registered_model(name)).transpose()?.flatten().map(|(id, _)| id);
+        let mut bytes = 0;
         for (id, state) in past.registered_models()? {
             self.check_waiting()?;
             if name.is_some_and(|name| name != state.name) && named_now != Some(id) {
                 continue;
             }
+            let description = state.description.as_ref().map_or(0, String::len);
+            bytes += ENTITY_BYTES + description + bytes_of_pairs(&state.tags);
             out.models.push(RegisteredModel {
                 name: state.name.clone(),
                 creation_timestamp: state.creation_time_ms,
@@ -80,8 +84,12 @@ impl Mlflow {
                 tags: own_tags(&state.tags),
                 aliases: state.aliases.clone(),
             });
+            self.check_room(bytes)?;
             for &number in &state.versions {
                 if let Some(version) = past.model_version(id, number)?.filter(|version| !version.deleted) {
+                    let description = version.description.as_ref().map_or(0, String::len);
+                    bytes += ENTITY_BYTES + description + version.source.len() + bytes_of_pairs(&version.tags);
+                    self.check_room(bytes)?;
                     out.versions.push(self.version_entity(&state, number, &version, true));
                 }
             }

@@ -12,6 +12,14 @@ use crate::mlflow::entity::{Experiment, LoggedModel, View};
 use crate::mlflow::error::ApiResult;
 use crate::{AsOf, Error, Lifecycle, ModelId, PastView, Snapshot};
 
+/// An entity of a list without its texts.
+pub(super) const ENTITY_BYTES: usize = 400;
+
+/// What tags take, roughly.
+pub(super) fn bytes_of_pairs(pairs: &[(String, String)]) -> usize {
+    pairs.iter().map(|(key, value)| key.len() + value.len() + 64).sum()
+}
+
 /// Experiments as they were at a position.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PastExperiments {
@@ -55,10 +63,12 @@ impl Mlflow {
     pub fn experiments_as_of(&self, at: AsOf) -> ApiResult<PastExperiments> {
         let snapshot = self.entities()?;
         let past = snapshot.as_of(at)?;
-        let mut experiments = Vec::new();
+        let (mut experiments, mut bytes) = (Vec::new(), 0);
         for (id, _) in snapshot.experiments()? {
             self.check_waiting()?;
             if let Some(state) = past.experiment(id)? {
+                bytes += ENTITY_BYTES + state.name.len() + bytes_of_pairs(&state.tags);
+                self.check_room(bytes)?;
                 experiments.push(self.experiment_entity(id, &state));
             }
         }
@@ -182,6 +192,7 @@ impl Mlflow {
             self.check_waiting()?;
             let Some((state, _)) = past.run(id)? else { continue };
             counts.add(&state, past.latest(id)?.iter().map(|(key, _)| Arc::clone(key)));
+            self.check_room(counts.bytes)?;
         }
         Ok(counts.keys(past.position().0, page.runs.len(), page.next.is_none()))
     }

@@ -35,13 +35,21 @@ pub(super) struct Counts {
     metrics: FxHashMap<Arc<str>, u64>,
     params: FxHashMap<String, u64>,
     tags: FxHashMap<String, u64>,
+    /// What they take, roughly.
+    pub(super) bytes: usize,
 }
 
-fn count<K: Borrow<str> + Hash + Eq + for<'a> From<&'a str>>(counts: &mut FxHashMap<K, u64>, key: &str) {
-    match counts.get_mut(key) {
-        Some(count) => *count += 1,
-        None => drop(counts.insert(K::from(key), 1)),
+/// A key in a map, and in the list that is made of it.
+const KEY_BYTES: usize = 100;
+
+/// Counts a key; returns the bytes that a new one takes.
+fn count<K: Borrow<str> + Hash + Eq + for<'a> From<&'a str>>(counts: &mut FxHashMap<K, u64>, key: &str) -> usize {
+    if let Some(count) = counts.get_mut(key) {
+        *count += 1;
+        return 0;
     }
+    counts.insert(K::from(key), 1);
+    KEY_BYTES + key.len()
 }
 
 fn by_name<K: Borrow<str> + Hash + Eq>(counts: FxHashMap<K, u64>) -> Vec<(String, u64)> {
@@ -53,9 +61,10 @@ fn by_name<K: Borrow<str> + Hash + Eq>(counts: FxHashMap<K, u64>) -> Vec<(String
 impl Counts {
     /// Counts the keys of one run.
     pub(super) fn add(&mut self, state: &RunState, metrics: impl Iterator<Item = Arc<str>>) {
-        state.params.iter().for_each(|(key, _)| count(&mut self.params, key));
-        state.tags.iter().for_each(|(key, _)| count(&mut self.tags, key));
-        metrics.for_each(|key| *self.metrics.entry(key).or_default() += 1);
+        let Self { metrics: of_metrics, params, tags, bytes } = self;
+        state.params.iter().for_each(|(key, _)| *bytes += count(params, key));
+        state.tags.iter().for_each(|(key, _)| *bytes += count(tags, key));
+        metrics.for_each(|key| *bytes += count(of_metrics, &key));
     }
 
     pub(super) fn keys(self, position: u64, runs: usize, complete: bool) -> RunKeys {
@@ -100,6 +109,7 @@ impl Mlflow {
             self.check_waiting()?;
             let Some(state) = snapshot.run(*id)? else { continue };
             counts.add(&state, snapshot.metric_keys(*id)?.into_iter());
+            self.check_room(counts.bytes)?;
         }
         Ok(counts.keys(snapshot.position().0, page.runs.len(), page.next.is_none()))
     }

@@ -11,7 +11,7 @@ use super::fault::{Call, Failure};
 use super::state::{Change, Effect, Node};
 use super::{Core, SimDisk, crash_error};
 use crate::storage::lock::write_lock_text;
-use crate::storage::{Entry, Map, OpenMode, Storage, StorageFile, path_names};
+use crate::storage::{Entry, FileIdentity, Map, OpenMode, Storage, StorageFile, path_names};
 
 impl SimDisk {
     fn handle(&self, file: usize, path: &str, writable: bool) -> Arc<SimFile> {
@@ -172,6 +172,13 @@ impl Storage for SimDisk {
             Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
             _ => Ok(Some(Box::new(guard))),
         }
+    }
+
+    fn identity(&self, path: &str) -> io::Result<Option<FileIdentity>> {
+        let mut core = self.core.lock();
+        core.begin(Call::Look, path, [0; 2])?;
+        let inode = core.file(path)? as u64 + 1;
+        Ok(Some(FileIdentity { inode, made_ns: 0, mount: core.nature.mount }))
     }
 
     fn can_map_writes(&self) -> bool {

@@ -6,8 +6,8 @@ use std::process::Command;
 use runlode::Store;
 use runlode_projects::local;
 
-use super::remote::Reader;
 use super::artifacts;
+use super::remote::Reader;
 use crate::error::{Error, Result};
 
 /// The largest file that is downloaded.

@@ -14,6 +14,7 @@ use runlode::{LocalStore, Store};
 use serde_json::{Value, json};
 
 use super::at::as_of;
+use super::json::JsonWriter;
 use crate::answer::Answer;
 use crate::door::Door;
 use crate::request::Request;
@@ -76,14 +77,23 @@ pub(super) fn audit(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 pub(super) fn events(door: &Door, _: &Request) -> ApiResult<Answer> {
-    let mut events = Vec::new();
+    let mut out = JsonWriter::new(door);
+    out.begin(b"{")?;
+    out.name("events")?;
+    out.begin(b"[")?;
+    let mut written = Ok(());
     log_of(door)?.audit_each(|entry| {
-        events.push(json!({
-            "position": entry.position, "index": entry.index, "time_ms": entry.time_ms, "actor": entry.actor,
-            "event": entry.event, "hash": hex(&entry.hash),
-        }));
+        if written.is_ok() {
+            written = out.value(&json!({
+                "position": entry.position, "index": entry.index, "time_ms": entry.time_ms, "actor": entry.actor,
+                "event": entry.event, "hash": hex(&entry.hash),
+            }));
+        }
     })?;
-    door.answer(&json!({ "events": events }))
+    written?;
+    out.end(b"]")?;
+    out.end(b"}")?;
+    out.finish()
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ const METRICS_MAX: usize = 20;
 const RUNS_MAX: i64 = 1_000_000;
 /// Most groups of an answer, and groups without `limit`.
 const GROUPS_MAX: i64 = 10_000;
+/// Rows after which the memory that groups take is counted again.
+const ROWS_BETWEEN_CHECKS: usize = 4_096;
 /// Fields of text besides params and tags.
 const FIELDS: &[&str] = &["status", "user_id", "experiment_id", "lifecycle", "run_name"];
 
@@ -84,6 +86,20 @@ fn number_at(column: Option<&RunColumn>, row: usize) -> Option<f64> {
     }
 }
 
+/// What a column takes in memory.
+fn bytes_of(column: &RunColumn) -> usize {
+    match &column.values {
+        ColumnValues::Text(texts) => texts.text.len() + texts.offsets.len() * 8 + texts.present.len(),
+        ColumnValues::Number(values, present) => values.len() * 8 + present.len(),
+        ColumnValues::Time(values, present) | ColumnValues::Count(values, present) => values.len() * 8 + present.len(),
+    }
+}
+
+/// What a group takes in memory, with its places in the map and in the list that is sorted.
+fn bytes_of_group(fields: usize, metrics: usize) -> usize {
+    150 + 2 * fields * size_of::<Option<&str>>() + metrics * size_of::<Range>()
+}
+
 fn is_text(name: &str) -> bool {
     let key = name.strip_prefix("params.").or_else(|| name.strip_prefix("tags."));
     FIELDS.contains(&name) || key.is_some_and(|key| !key.is_empty() && key != "*")
@@ -119,7 +135,12 @@ pub(super) fn groups(door: &Door, request: &Request) -> ApiResult<Answer> {
         metrics.iter().map(|name| columns.iter().find(|column| column.name == *name)).collect();
     let mut places: HashMap<Vec<Option<&str>>, usize> = HashMap::new();
     let mut found: Vec<(u64, Vec<Range>)> = Vec::new();
+    let (of_columns, of_group) = (columns.iter().map(bytes_of).sum::<usize>(), bytes_of_group(by.len(), metrics.len()));
     for row in 0..window.table.rows as usize {
+        if row % ROWS_BETWEEN_CHECKS == 0 {
+            door.mlflow.check_waiting()?;
+            door.mlflow.check_room(of_columns + found.len() * of_group)?;
+        }
         let values: Vec<Option<&str>> = texts.iter().map(|texts| texts.at(row)).collect();
         let place = *places.entry(values).or_insert_with(|| {
             found.push((0, vec![Range::NOTHING; metrics.len()]));

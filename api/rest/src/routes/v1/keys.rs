@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use runlode::mlflow::{ApiError, ApiResult, RunKeys};
-use serde_json::json;
 
 use super::at::as_of;
+use super::json::JsonWriter;
 use super::limit::{ROWS_MAX, positive};
 use crate::answer::Answer;
 use crate::door::Door;
@@ -36,14 +36,16 @@ pub(super) fn keys(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let most = positive(&fields, "runs_max", KEYS_OF_RUNS, ROWS_MAX)?;
     let keys = keys_of(door, &fields, most)?;
-    door.answer(&json!({
-        "position": keys.position,
-        "runs": keys.runs,
-        "complete": keys.complete,
-        "metrics": keys.metrics,
-        "params": keys.params,
-        "tags": keys.tags,
-    }))
+    let mut out = JsonWriter::new(door);
+    out.begin(b"{")?;
+    out.field("position", &keys.position)?;
+    out.field("runs", &keys.runs)?;
+    out.field("complete", &keys.complete)?;
+    out.field("metrics", &keys.metrics)?;
+    out.field("params", &keys.params)?;
+    out.field("tags", &keys.tags)?;
+    out.end(b"}")?;
+    out.finish()
 }
 
 /// The names of the keys that most runs have, the most common first, and of equally common ones by name.

@@ -8,6 +8,7 @@ use runlode::mlflow::entity::{LoggedModel, Metric, View};
 use serde_json::{Value, json};
 
 use super::at::{as_of, or_newest};
+use super::json::JsonWriter;
 use super::limit::positive;
 use super::registry::version_json;
 use crate::answer::{Answer, double_value};
@@ -98,8 +99,13 @@ pub(super) fn list(door: &Door, request: &Request) -> ApiResult<Answer> {
             (position, page.next_page_token.is_some(), page.items)
         }
     };
-    let models: Vec<Value> = models.iter().map(model_json).collect();
-    door.answer(&json!({ "position": position, "more": more, "models": models }))
+    let mut out = JsonWriter::new(door);
+    out.begin(b"{")?;
+    out.field("position", &position)?;
+    out.field("more", &more)?;
+    out.list("models", models.iter().map(model_json))?;
+    out.end(b"}")?;
+    out.finish()
 }
 
 pub(super) fn one(door: &Door, request: &Request) -> ApiResult<Answer> {

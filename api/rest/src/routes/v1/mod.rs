@@ -32,6 +32,7 @@ mod curves;
 mod events;
 mod files;
 mod groups;
+mod json;
 mod keys;
 mod limit;
 mod lineage;

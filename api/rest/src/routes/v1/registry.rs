@@ -1,10 +1,13 @@
 //! Registered models and their versions, now or at a moment of the past; experiments.
 
+use std::collections::HashMap;
+
 use runlode::mlflow::ApiResult;
-use runlode::mlflow::entity::{Experiment, ModelVersion, View};
+use runlode::mlflow::entity::{Experiment, ModelVersion, RegisteredModel, View};
 use serde_json::{Value, json};
 
 use super::at::{as_of, or_newest};
+use super::json::JsonWriter;
 use crate::answer::Answer;
 use crate::door::Door;
 use crate::request::Request;
@@ -34,7 +37,11 @@ pub(super) fn models(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let name = fields.text("name")?.filter(|name| !name.is_empty());
     let found = door.mlflow.registry_as_of(name, or_newest(as_of(&fields)?))?;
-    let models = found.models.iter().map(|model| {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for version in &found.versions {
+        *counts.entry(&version.name).or_default() += 1;
+    }
+    let model_json = |model: &RegisteredModel| {
         json!({
             "name": model.name,
             "created_ms": model.creation_timestamp,
@@ -42,16 +49,16 @@ pub(super) fn models(door: &Door, request: &Request) -> ApiResult<Answer> {
             "description": model.description,
             "tags": model.tags,
             "aliases": model.aliases,
-            "versions": found.versions.iter().filter(|version| version.name == model.name).count(),
+            "versions": counts.get(&*model.name).copied().unwrap_or(0),
         })
-    });
-    let models: Vec<Value> = models.collect();
-    let versions = found.versions.iter().filter(|_| name.is_some()).map(version_json);
-    door.answer(&json!({
-        "position": found.position,
-        "models": models,
-        "versions": versions.collect::<Vec<_>>(),
-    }))
+    };
+    let mut out = JsonWriter::new(door);
+    out.begin(b"{")?;
+    out.field("position", &found.position)?;
+    out.list("models", found.models.iter().map(model_json))?;
+    out.list("versions", found.versions.iter().filter(|_| name.is_some()).map(version_json))?;
+    out.end(b"}")?;
+    out.finish()
 }
 
 fn experiment_json(experiment: &Experiment) -> Value {
@@ -66,24 +73,35 @@ fn experiment_json(experiment: &Experiment) -> Value {
 }
 
 pub(super) fn experiments(door: &Door, request: &Request) -> ApiResult<Answer> {
-    let (position, list) = match as_of(&request.fields()?)? {
+    let at = as_of(&request.fields()?)?;
+    let mut out = JsonWriter::new(door);
+    out.begin(b"{")?;
+    match at {
         Some(at) => {
             let past = door.mlflow.experiments_as_of(at)?;
-            (past.position, past.experiments.iter().map(experiment_json).collect())
+            out.field("position", &past.position)?;
+            out.list("experiments", past.experiments.iter().map(experiment_json))?;
         }
-        None => (door.mlflow.positions()?.published.0, experiments_now(door)?),
-    };
-    door.answer(&json!({ "position": position, "experiments": list }))
+        None => {
+            out.field("position", &door.mlflow.positions()?.published.0)?;
+            out.name("experiments")?;
+            out.begin(b"[")?;
+            experiments_now(door, &mut out)?;
+            out.end(b"]")?;
+        }
+    }
+    out.end(b"}")?;
+    out.finish()
 }
 
-fn experiments_now(door: &Door) -> ApiResult<Vec<Value>> {
-    let (mut list, mut token) = (Vec::new(), None);
+fn experiments_now(door: &Door, out: &mut JsonWriter) -> ApiResult<()> {
+    let mut token = None;
     loop {
         let page = door.mlflow.search_experiments(View::All, PAGE, "", &[], token.as_deref())?;
-        list.extend(page.items.iter().map(experiment_json));
+        page.items.iter().try_for_each(|experiment| out.value(&experiment_json(experiment)))?;
         token = page.next_page_token;
         if token.is_none() {
-            return Ok(list);
+            return Ok(());
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The table of runs, and one run.
 
 use axum::http::StatusCode;
-use runlode::mlflow::entity::{Metric, View};
+use runlode::mlflow::entity::{Metric, ModelVersion, View};
 use runlode::mlflow::{ApiError, ApiResult, EntityName, ErrorCode, Liveness, RunColumn, RunsQuery, WindowQuery};
 use runlode::mlflow::{ColumnValues, TextColumn};
 use serde_json::{Map, Value, json};
 
 use super::at::as_of;
 use super::columns::ColumnsAnswer;
+use super::json::JsonWriter;
 use super::keys;
 use super::limit::{ROWS_MAX, positive};
 use crate::answer::{Answer, double_value};
@@ -214,32 +215,35 @@ pub(super) fn run(door: &Door, request: &Request) -> ApiResult<Answer> {
             "schema": of.schema, "profile": of.profile, "tags": input.tags,
         })
     });
-    door.answer(&json!({
-        "position": position,
-        "run": {
-            "run_id": run.info.run_id,
-            "name": run.info.run_name,
-            "experiment_id": run.info.experiment_id,
-            "experiment": experiment.name,
-            "user_id": run.info.user_id,
-            "status": status,
-            "liveness": liveness.as_ref().map(liveness_json),
-            "start_ms": run.info.start_time,
-            "end_ms": run.info.end_time,
-            "deleted": run.info.deleted,
-            "artifact_uri": run.info.artifact_uri,
-            "params": run.params,
-            "tags": run.tags,
-            "metrics": run.metrics.iter().map(metric_json).collect::<Vec<_>>(),
-            "datasets": datasets.collect::<Vec<_>>(),
-            "model_inputs": run.model_inputs,
-            "model_outputs": run.model_outputs,
-            "branches": branches,
-            "versions": versions.iter().map(|version| json!({
-                "name": version.name, "version": version.version,
-            })).collect::<Vec<_>>(),
-        },
-    }))
+    let mut out = JsonWriter::new(door);
+    out.begin(b"{")?;
+    out.field("position", &position)?;
+    out.name("run")?;
+    out.begin(b"{")?;
+    out.field("run_id", &run.info.run_id)?;
+    out.field("name", &run.info.run_name)?;
+    out.field("experiment_id", &run.info.experiment_id)?;
+    out.field("experiment", &experiment.name)?;
+    out.field("user_id", &run.info.user_id)?;
+    out.field("status", &status)?;
+    out.field("liveness", &liveness.as_ref().map(liveness_json))?;
+    out.field("start_ms", &run.info.start_time)?;
+    out.field("end_ms", &run.info.end_time)?;
+    out.field("deleted", &run.info.deleted)?;
+    out.field("artifact_uri", &run.info.artifact_uri)?;
+    out.field("params", &run.params)?;
+    out.field("tags", &run.tags)?;
+    // There may be a million of them.
+    out.list("metrics", run.metrics.iter().map(metric_json))?;
+    out.list("datasets", datasets)?;
+    out.field("model_inputs", &run.model_inputs)?;
+    out.field("model_outputs", &run.model_outputs)?;
+    out.field("branches", &branches)?;
+    let of_version = |version: &ModelVersion| json!({ "name": version.name, "version": version.version });
+    out.list("versions", versions.iter().map(of_version))?;
+    out.end(b"}")?;
+    out.end(b"}")?;
+    out.finish()
 }
 
 /// The entity that a text names, as people write it.
