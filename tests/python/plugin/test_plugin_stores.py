@@ -473,3 +473,14 @@ def test_artifacts(client, run, tmp_path):
     client.log_text(run, "hello", "d/a.txt")
     assert [file.path for file in client.list_artifacts(run, "d")] == ["d/a.txt"]
     assert open(client.download_artifacts(run, "d/a.txt")).read() == "hello"
+
+
+def test_deleted_runs_are_listed_as_by_mlflows_own_stores(store, experiment):
+    kept, gone, hidden = (store.create_run(experiment, "", 0, [], name).info.run_id for name in ("kept", "gone", "hidden"))
+    assert store._get_deleted_runs() == []
+    store.delete_run(gone)
+    assert store._get_deleted_runs() == [gone]
+    store.delete_experiment(experiment)
+    assert set(store._get_deleted_runs()) == {kept, gone, hidden}
+    with pytest.raises(MlflowException, match="gc --older-than"):
+        store._get_deleted_runs(older_than=1000)

@@ -5,6 +5,7 @@ import json
 import logging
 from concurrent.futures import Future
 
+from mlflow.entities import ViewType
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking.abstract_store import AbstractStore
 from mlflow.utils.async_logging.run_operations import RunOperations
@@ -78,6 +79,15 @@ class RunlodeTrackingStore(_runlode.Tracking, AbstractStore):
             raise TypeError(f"Argument 'mlflow_model' should be mlflow.models.Model, got '{type(mlflow_model)}'")
         self._record_logged_model(run_id, json.dumps(mlflow_model.get_tags_dict()))
 
+    # What MLflow's own stores tell of deleted runs.
+
+    def _get_deleted_runs(self, older_than=0):
+        if older_than:
+            raise NotKept("lists of runs by the age of their deletion (`runlode gc --older-than` has them)")
+        experiments = [experiment.experiment_id for experiment in _pages(self.search_experiments, ViewType.ALL, 1000, None, None)]
+        runs = _pages(self.search_runs, experiments, "", ViewType.DELETED_ONLY, 1000, None)
+        return [run.info.run_id for run in runs]
+
     # Traces are not kept. MLflow exports them by itself, from autologging too, and that must not disturb a training.
 
     def start_trace(self, trace_info):
@@ -111,6 +121,17 @@ def _fill_registry_table():
     fill = getattr(utils, "_get_store_registry", None)
     if fill:
         fill()
+
+
+def _pages(search, *args):
+    """All that a search finds; its last argument is the token of a page."""
+    token = None
+    while True:
+        page = search(*args, token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _done(call, *args):
