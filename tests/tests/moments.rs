@@ -26,6 +26,29 @@ const EXPERIMENT: ExperimentId = ExperimentId(1);
 const MODELS: u64 = 4;
 const KEYS: [&str; 3] = ["loss", "acc", "lr"];
 const ALIASES: [&str; 2] = ["champion", "challenger"];
+/// What questions took.
+#[derive(Debug, Default)]
+struct Took {
+    /// The first one at each moment.
+    first: Vec<Duration>,
+    /// Further ones, each about one run.
+    run: Vec<Duration>,
+    /// All models and versions at a moment.
+    registry: Vec<Duration>,
+}
+
+impl Took {
+    fn print(mut self) {
+        for (what, took) in
+            [("first run", &mut self.first), ("one run", &mut self.run), ("whole registry", &mut self.registry)]
+        {
+            took.sort_unstable();
+            let at = |share: usize| took[(took.len() - 1) * share / 100].as_secs_f64() * 1e3;
+            println!("{what}: p50 {:.3} ms, p90 {:.3} ms, p99 {:.3} ms", at(50), at(90), at(99));
+        }
+    }
+}
+
 /// Searches read every run, so only some of the moments are searched.
 const SEARCH_EVERY: usize = 10;
 
@@ -259,15 +282,16 @@ fn registry_then(past: &PastView<'_>) -> BTreeMap<RegisteredModelId, Registered>
     models.collect()
 }
 
-fn check(past: &PastView<'_>, then: &Model, rng: &mut SimRng, search: bool, took: &mut Vec<Duration>) {
+fn check(past: &PastView<'_>, then: &Model, rng: &mut SimRng, search: bool, took: &mut Took) {
     let place = format!("position {}", past.position());
     let created = then.runs.len() as u64;
-    for _ in 0..4 {
+    for number in 0..4 {
         // One run that may not exist yet.
         let id = run_id(rng.below(created + 1));
         let begun = Instant::now();
         let _read = past.run(id).unwrap();
-        took.push(begun.elapsed());
+        let of = if number == 0 { &mut took.first } else { &mut took.run };
+        of.push(begun.elapsed());
         assert_eq!(run_then(past, id), then.runs.get(&id).cloned().map(sorted), "run {id} at {place}");
         let stats: BTreeMap<_, _> = past.latest(id).unwrap().into_iter().collect();
         for (key, points) in then.runs.get(&id).map(|run| run.points.clone()).unwrap_or_default() {
@@ -282,7 +306,7 @@ fn check(past: &PastView<'_>, then: &Model, rng: &mut SimRng, search: bool, took
     let alive = then.registry.iter().filter(|(_, state)| !state.deleted).map(|(id, state)| (*id, state.clone()));
     let begun = Instant::now();
     let registry = registry_then(past);
-    took.push(begun.elapsed() / (1 + registry.len() as u32));
+    took.registry.push(begun.elapsed());
     assert_eq!(registry, alive.collect(), "registry at {place}");
     if search {
         let bound = rng.below(400) as f64;
@@ -346,7 +370,7 @@ fn any_moment_of_a_random_history_is_answered_as_a_replay_from_zero_does() {
     let mut picked: Vec<usize> = (0..moments).map(|_| rng.below(events) as usize).collect();
     picked.sort_unstable();
     let snapshot = store.snapshot().unwrap();
-    let mut took = Vec::new();
+    let mut took = Took::default();
     let mut then = Model::default();
     let mut applied = 0;
     for (number, at) in picked.into_iter().enumerate() {
@@ -363,7 +387,5 @@ fn any_moment_of_a_random_history_is_answered_as_a_replay_from_zero_does() {
         // The creation of the experiment is older than all of them.
         assert_eq!(found.max(Lsn(1)), expected.max(Lsn(1)), "time {} ", time.0);
     }
-    took.sort_unstable();
-    let at = |share: usize| took[(took.len() - 1) * share / 100].as_secs_f64() * 1e3;
-    println!("one entity: p50 {:.3} ms, p90 {:.3} ms, p99 {:.3} ms", at(50), at(90), at(99));
+    took.print();
 }

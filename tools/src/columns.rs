@@ -13,13 +13,19 @@ const MAGIC: &[u8] = b"RLC1";
 pub(crate) struct Columns {
     /// What the header says besides its columns.
     pub(crate) header: Value,
-    /// Names and values, all of the same length.
+    /// Names and values; in a table all of the same length.
     pub(crate) columns: Vec<(String, Vec<Cell>)>,
+    /// The length of the longest.
     pub(crate) rows: usize,
 }
 
 impl Columns {
-    /// Reads an answer. `None`: it is none.
+    /// Reads a table. `None`: it is none.
+    pub(crate) fn table(bytes: &[u8]) -> Option<Self> {
+        Self::read(bytes).filter(|found| found.columns.iter().all(|(_, cells)| cells.len() == found.rows))
+    }
+
+    /// Reads an answer, whose columns may differ in length. `None`: it is none.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let rest = bytes.strip_prefix(MAGIC)?;
         let (length, rest) = rest.split_first_chunk::<4>()?;
@@ -35,8 +41,7 @@ impl Columns {
             columns.push((column["name"].as_str()?.to_owned(), cells(arrays, column, rows)?));
         }
         let rows = columns.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
-        let same = columns.iter().all(|(_, cells)| cells.len() == rows);
-        same.then_some(Self { header, columns, rows })
+        Some(Self { header, columns, rows })
     }
 }
 
@@ -119,13 +124,13 @@ mod tests {
     #[test]
     fn columns_are_read_and_broken_ones_refused() {
         let bytes = answer();
-        let found = Columns::read(&bytes).unwrap();
+        let found = Columns::table(&bytes).unwrap();
         assert_eq!((found.rows, &found.header["total"]), (2, &json!(2)));
         assert_eq!(found.columns[0].1, [Cell::Number(0.5), Cell::Nothing]);
         assert_eq!(found.columns[1].1, [Cell::Time(7), Cell::Time(8)]);
         assert_eq!(found.columns[2].1, [Cell::Text("a".into()), Cell::Text("bc".into())]);
         for end in 0..bytes.len() {
-            assert!(Columns::read(&bytes[..end]).is_none(), "{end}");
+            assert!(Columns::table(&bytes[..end]).is_none(), "{end}");
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         for (from, to) in
@@ -134,7 +139,7 @@ mod tests {
             let at = text.find(from).unwrap();
             let mut broken = bytes.clone();
             broken[at..at + from.len()].copy_from_slice(to.as_bytes());
-            assert!(Columns::read(&broken).is_none(), "{to}");
+            assert!(Columns::table(&broken).is_none(), "{to}");
         }
     }
 }

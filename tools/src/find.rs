@@ -22,6 +22,10 @@ pub(crate) fn store_path(text: &str) -> Result<PathBuf, String> {
 pub(crate) fn folder_path(text: &str) -> Result<PathBuf, String> {
     let in_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
     match text.split_once(':') {
+        Some(("http" | "https", rest)) if rest.starts_with("//") => Err(format!(
+            "this works on the folder of a store, not on a server; run it where the folder is, or copy the store first: \
+             runlode import {text} ./copy"
+        )),
         Some((scheme, _))
             if scheme.len() > 1 && scheme.starts_with(char::is_alphabetic) && scheme.chars().all(in_scheme) =>
         {

@@ -59,8 +59,8 @@ impl Source {
         match &self.place {
             Where::Folder(path) => Ok(path),
             Where::Server(url) => Err(Error::usage(format!(
-                "this command reads folders, not {url}; of a server there are runs, show, history, experiments, models and \
-                 audit"
+                "this command reads the folder of a store, not {url}; run it where the folder is, or copy the store first: \
+                 runlode import {url} ./copy"
             ))),
         }
     }

@@ -33,6 +33,11 @@ pub(crate) fn place(text: &str) -> Result<Where, String> {
     }
 }
 
+/// A number of a server's JSON, where NaN and infinities are texts.
+pub(crate) fn double(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
 /// A server.
 pub(crate) struct Server {
     http: Http,
@@ -72,15 +77,27 @@ impl Server {
         self.call("POST", &format!("/api/runlode/v1/{path}"), Some(body))
     }
 
-    /// Asks Runlode's own API for columns, with the parameters as a JSON body.
+    /// Asks Runlode's own API for a table, with the parameters as a JSON body.
+    ///
+    /// # Errors
+    /// As [`Server::get`].
+    pub(crate) fn table(&self, path: &str, body: &Value) -> Result<Columns> {
+        self.read_columns(path, body, Columns::table)
+    }
+
+    /// The same for columns that may differ in length.
     ///
     /// # Errors
     /// As [`Server::get`].
     pub(crate) fn columns(&self, path: &str, body: &Value) -> Result<Columns> {
+        self.read_columns(path, body, Columns::read)
+    }
+
+    fn read_columns(&self, path: &str, body: &Value, read: fn(&[u8]) -> Option<Columns>) -> Result<Columns> {
         let path = format!("/api/runlode/v1/{path}");
         let bytes = self.ask("POST", &path, Some(body))?;
         let unclear = || Error::Source(format!("{}{path}: no answer of a Runlode server", self.http.base()));
-        Columns::read(&bytes).ok_or_else(unclear)
+        read(&bytes).ok_or_else(unclear)
     }
 
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {

@@ -369,29 +369,6 @@ fn verify_exits_with_1_if_a_byte_of_the_log_changed() {
 }
 
 #[test]
-fn an_import_that_was_killed_is_completed_by_running_it_again() {
-    let dir = TempDir::new().unwrap();
-    let store = dir.path().join("store").to_str().unwrap().to_owned();
-    let source = format!("sqlite:///{}", database().display());
-    for wait_ms in [1, 5, 10, 20, 40, 80] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_runlode"))
-            .args(["import", &source, &store])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    let report = json(&["import", &source, &store, "--json"]);
-    assert_eq!(report["imported"]["points"], 35_014);
-    assert_eq!(report["imported"]["runs"], 25);
-    assert_eq!(json(&["import", &source, &store, "--json"])["batches_new"], 0);
-    assert_eq!(json(&["runs", &store, "--view", "all", "--json"]).as_array().unwrap().len(), 25);
-    assert_eq!(json(&["verify", &store, "--json"])["ok"], true);
-}
-
-#[test]
 fn the_demo_keeps_its_promises() {
     let numbers = json(&["demo", "--points", "200000", "--json"]);
     assert_eq!(numbers["real"]["runs"], 25);

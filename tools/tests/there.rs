@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use runlode::{LocalStore, RunSpec, Stage, VersionSpec};
+use runlode::{LocalStore, LoggedModelSpec, RunSpec, Stage, VersionSpec};
 use serde_json::{Value, json};
 use support::{command, done, json, refused, runlode, said};
 use tempfile::TempDir;
@@ -51,6 +51,18 @@ fn fixture() -> (TempDir, Listening, String) {
         let run = store.create_run(digits, RunSpec::named(format!("trial-{number}"))).unwrap();
         run.log_params(&[("lr", "0.1")]).unwrap();
         run.log_metrics(0, &[("loss", f64::from(number))]).unwrap();
+        if number == 0 {
+            let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+            for step in 0..150 {
+                let value = odd.get(step / 2).copied().unwrap_or((step as f64).sin());
+                run.log_metrics(step as i64 * 3 - 5, &[("wave", value)]).unwrap();
+            }
+            for step in 0..20_000 {
+                run.log_metrics(step, &[("long", ((step * 7_919) % 1_000) as f64)]).unwrap();
+            }
+            let mlp = LoggedModelSpec::named("mlp").model_type("classifier").source_run(run.id());
+            store.create_logged_model(digits, mlp).unwrap();
+        }
         let files = path.join(format!("artifacts/{digits}/{}/artifacts/deep", run.id()));
         std::fs::create_dir_all(&files).unwrap();
         std::fs::write(files.join("weights é.bin"), vec![number as u8; 300_000]).unwrap();
@@ -148,8 +160,97 @@ fn a_server_is_read_now_and_as_of_a_moment() {
     assert_eq!(changes(&[]).as_array().unwrap().len(), changes(&["--as-of", &before]).as_array().unwrap().len() + 1);
     assert!(done(&["history", url, "models:/fraud"]).contains("AliasSet"));
     // Commands that read files say so.
-    assert!(refused(&["du", url]).contains("reads folders"));
+    for command in [&["du", url][..], &["top", url, "--once"]] {
+        assert!(refused(command).contains(&format!("runlode import {url} ./copy")), "{command:?}");
+    }
+    for command in ["verify", "doctor", "compact", "gc"] {
+        assert!(refused(&[command, url]).contains(&format!("runlode import {url} ./copy")), "{command}");
+    }
     assert!(refused(&["show", "s3://bucket/store", "x"]).contains("s3://"));
+}
+
+#[test]
+fn curves_comparisons_lists_and_the_log_of_a_server_are_those_of_its_folder() {
+    let (dir, _server, url) = &fixture();
+    let folder = dir.path().join("store");
+    let folder = folder.to_str().unwrap();
+    let both = |command: &str, more: &[&str]| {
+        let of = |place| json(&[&[command, place], more, &["--json"]].concat());
+        (of(folder), of(url))
+    };
+    // Few points come as they are, many in buckets.
+    for (key, more) in [("wave", &[][..]), ("long", &["--from", "100", "--to", "250"]), ("loss", &[])] {
+        let (here, there) = both("plot", &[&["trial-0", key], more].concat());
+        assert_eq!(here, there, "{key}");
+        assert!(here["points"].as_u64() > Some(0), "{here}");
+    }
+    let (mut here, mut there) = both("plot", &["trial-0", "long"]);
+    let sums = |plot: &mut Value| -> Vec<f64> {
+        let buckets = plot["buckets"].as_array_mut().unwrap().iter_mut();
+        buckets.map(|bucket| bucket.as_object_mut().unwrap().remove("sum").unwrap().as_f64().unwrap()).collect()
+    };
+    for (ours, theirs) in sums(&mut here).into_iter().zip(sums(&mut there)) {
+        assert!((ours - theirs).abs() < 1e-6, "{ours} {theirs}: a server tells the mean");
+    }
+    for bucket in here["buckets"].as_array_mut().unwrap() {
+        assert!(bucket.as_object_mut().unwrap().remove("first").is_some());
+    }
+    assert_eq!((here["points"].as_u64(), &here), (Some(20_000), &there));
+    let drawn = |place: &str, more: &[&str]| done(&[&["plot", place, "trial-0"], more].concat());
+    assert_eq!(drawn(folder, &["trial-1", "loss"]), drawn(url, &["trial-1", "loss"]));
+    let chart = dir.path().join("chart.svg");
+    let svg = |place: &str| {
+        drawn(place, &["wave", "long", "--out", chart.to_str().unwrap()]);
+        std::fs::read_to_string(&chart).unwrap()
+    };
+    assert!(svg(folder) == svg(url), "another chart");
+    assert!(refused(&["plot", url, "trial-0", "los"]).contains("did you mean `loss`"));
+    assert!(refused(&["plot", url, "models:/fraud", "loss"]).contains("is no run"));
+
+    let (here, there) = both("compare", &["trial-0", "trial-1"]);
+    assert_eq!(here, there);
+    assert_eq!(done(&["compare", folder, "trial-0", "trial-1"]), done(&["compare", url, "trial-0", "trial-1"]));
+    let (here, there) = both("logged-models", &[]);
+    assert_eq!((&here[0]["name"], &there[0]["name"]), (&json!("mlp"), &json!("mlp")));
+    let columns = ["--csv", "--columns", "model_id,name,experiment,model_type,status,source_run_id,created"];
+    for more in [&[][..], &["--experiment", "digits"]] {
+        let list = |place: &str| done(&[&["logged-models", place], &columns[..], more].concat());
+        assert_eq!(list(folder), list(url));
+        assert_eq!(list(url).lines().count(), 2);
+    }
+    assert_eq!(json(&["logged-models", url, "--experiment", "Default", "--json"]), json!([]));
+    assert!(refused(&["logged-models", url, "--experiment", "nowhere"]).contains("nowhere"));
+
+    for form in [&["--json"][..], &["--csv"], &[]] {
+        let log = |place: &str| done(&[&["tail", place], form].concat());
+        assert_eq!(log(folder), log(url), "{form:?}");
+    }
+    assert!(done(&["tail", url, "--json"]).lines().count() > 20_000);
+
+    // A moment before a change that the run has seen since.
+    let before = json(&["audit", "head", url, "--json"])["position"].to_string();
+    done(&["rewind", folder, "trial-0", "--to-step", "50"]);
+    let points = |place: &str, more: &[&str]| {
+        json(&[&["plot", place, "trial-0", "long", "--json"], more].concat())["points"].as_u64().unwrap()
+    };
+    for place in [folder, url] {
+        assert_eq!((points(place, &[]), points(place, &["--as-of", &before])), (51, 20_000), "{place}");
+    }
+    let (here, there) = both("compare", &["trial-0", "trial-1", "--as-of", &before]);
+    assert_eq!(here, there);
+    let (_, there) = both("logged-models", &["--as-of", "1"]);
+    assert_eq!(there, json!([]));
+
+    // Whoever follows the server's log sees what comes.
+    let mut following = command(&["tail", url, "--follow", "--json", "--from", &before]);
+    let mut child = following.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut until = |event: &str| while !lines.next().unwrap().unwrap().contains(event) {};
+    until("RunRewound");
+    done(&["pin", url, "trial-2", "--reason", "followed"]);
+    until("followed");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// Ends TLS and passes everything on.

@@ -10,9 +10,11 @@
 //!   reads it.
 //! - At most `bytes_max` are held, a fifth of it for searches, so that pages of a long table cost nothing even where its runs
 //!   have no room. What has none is folded again each time.
-//! - Another position, or a minute without a question ([`PastMemory::rest`] comes every five seconds), empties it.
+//! - Another position, or a minute without a question ([`PastMemory::rest`] comes every five seconds), empties it. The runs
+//!   of the position before leave a few at a question, since freeing all of them takes longer than an answer.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::IntoIter;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -32,6 +34,8 @@ const SEARCHES_PART: usize = 5;
 /// The part of the memory budget: one in this many bytes, and at most so many.
 const PART: u64 = 4;
 const BYTES_MAX: u64 = 128 << 20;
+/// Runs of earlier positions that leave at a question: many more than one question adds.
+const LEAVE_AT_ONCE: usize = 64;
 /// Rests without a question after which everything is let go.
 const RESTS_MAX: u32 = 12;
 
@@ -44,6 +48,8 @@ struct Held {
     runs: FxHashMap<RunId, PastRun>,
     stats: FxHashMap<(RunId, KeyId), Option<Stats>>,
     searches: VecDeque<(SearchQuery, Arc<SearchPage>, usize)>,
+    /// Runs of earlier positions.
+    leaving: VecDeque<IntoIter<RunId, PastRun>>,
     /// Rests since the last question.
     rests: u32,
 }
@@ -81,12 +87,25 @@ impl PastMemory {
 
     /// Looks at what is held of a position.
     fn at<T>(&self, position: Lsn, look: impl FnOnce(&mut Held) -> T) -> T {
+        // Freed behind the lock.
+        let mut gone = Vec::new();
         let mut held = self.held.lock();
         if held.position != position {
-            *held = Held { position, ..Held::default() };
+            let before = std::mem::replace(&mut *held, Held { position, ..Held::default() });
+            held.leaving = before.leaving;
+            held.leaving.push_back(before.runs.into_iter());
+        }
+        while let Some(leaving) = held.leaving.front_mut() {
+            gone.extend(leaving.by_ref().take(LEAVE_AT_ONCE - gone.len()));
+            if leaving.len() > 0 {
+                break;
+            }
+            held.leaving.pop_front();
         }
         held.rests = 0;
-        look(&mut held)
+        let found = look(&mut held);
+        drop(held);
+        found
     }
 
     /// A run, if it was folded.
@@ -148,6 +167,7 @@ impl PastMemory {
     pub(crate) fn rest(&self) -> bool {
         let mut held = self.held.lock();
         held.rests = held.rests.saturating_add(1);
+        held.leaving.clear();
         let long = held.rests == RESTS_MAX;
         if long {
             *held = Held::default();
@@ -179,5 +199,23 @@ mod tests {
         assert!(memory.search(Lsn(7), &query(2)).is_some());
         assert!(memory.run(Lsn(8), id(0)).is_none());
         assert!(memory.run(Lsn(7), id(0)).is_none(), "only the last position is held");
+    }
+
+    #[test]
+    fn runs_of_earlier_positions_leave_bit_by_bit() {
+        let memory = PastMemory { held: Mutex::default(), bytes_max: 1 << 20, searches_bytes_max: 0 };
+        let many = 5 * LEAVE_AT_ONCE as u128;
+        let id = |number: u128| RunId(number.to_be_bytes());
+        let left = |memory: &PastMemory| memory.held.lock().leaving.iter().map(ExactSizeIterator::len).sum::<usize>();
+        for position in [Lsn(7), Lsn(8)] {
+            (0..many).for_each(|number| memory.put_run(position, id(number), &None));
+        }
+        assert_eq!(left(&memory), 0, "each question took some of them");
+        assert!(memory.run(Lsn(9), id(0)).is_none());
+        assert_eq!(left(&memory), 4 * LEAVE_AT_ONCE);
+        assert!(memory.run(Lsn(7), id(0)).is_none());
+        assert_eq!(left(&memory), 3 * LEAVE_AT_ONCE, "none of it comes back");
+        memory.rest();
+        assert_eq!(left(&memory), 0);
     }
 }

@@ -1,18 +1,19 @@
 //! `runlode compare STORE RUN RUN...`: what differs between runs comes first, what is equal is counted.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use clap::Args;
-use runlode::{RunId, RunState, Stats};
+use runlode::mlflow::Watch;
 use serde_json::{Value, json};
 
 use super::liveness::{look, status};
+use super::there::There;
 use crate::error::{Error, Result};
 use crate::json::number;
 use crate::moment::{Moment, View};
 use crate::open::Source;
 use crate::output::Output;
+use crate::v1::double;
 use crate::{Answer, format};
 
 /// Characters of a value in a table.
@@ -39,11 +40,72 @@ pub struct Compare {
 
 /// A run with what is compared.
 struct Side {
-    id: RunId,
-    state: Arc<RunState>,
+    id: String,
+    name: String,
     experiment: String,
     status: String,
-    metrics: Vec<(Arc<str>, Stats)>,
+    started_ms: i64,
+    ended_ms: Option<i64>,
+    user: String,
+    datasets: Vec<(String, String)>,
+    params: Vec<(String, String)>,
+    tags: Vec<(String, String)>,
+    /// The latest values.
+    metrics: Vec<(String, f64)>,
+}
+
+impl Side {
+    fn of_store(text: &str, view: &View<'_>, watch: &Watch) -> Result<Self> {
+        let id = view.find_run(text)?;
+        let state = view.run(id)?.ok_or_else(|| view.absent(text))?;
+        let metrics = view.metrics(id)?;
+        let liveness = (!view.is_past()).then(|| look(watch, &state, &metrics));
+        let experiment = view.experiment(state.experiment)?.map(|found| found.name.clone()).unwrap_or_default();
+        Ok(Self {
+            id: id.to_string(),
+            name: state.name.clone(),
+            experiment,
+            status: status(&state, liveness.as_ref()),
+            started_ms: state.start_time_ms,
+            ended_ms: state.end_time_ms,
+            user: state.user_id.clone(),
+            datasets: state.datasets.iter().map(|set| (set.name.clone(), set.digest.clone())).collect(),
+            params: state.params.clone(),
+            tags: state.tags.clone(),
+            metrics: metrics.iter().map(|(key, stats)| (key.to_string(), stats.last_value)).collect(),
+        })
+    }
+
+    fn of_server(text: &str, there: &There) -> Result<Self> {
+        let id = there.find_run(text)?;
+        let run = there.run(&id)?;
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let pairs = |field: &str| {
+            let pairs = run[field].as_array().into_iter().flatten();
+            pairs.map(|pair| (word(&pair[0]), word(&pair[1]))).collect()
+        };
+        let all = |field: &str| run[field].as_array().into_iter().flatten();
+        let status = match run["liveness"]["state"].as_str() {
+            Some(state @ ("lost" | "silent")) => state.to_owned(),
+            _ => word(&run["status"]),
+        };
+        let value = |metric: &Value| Some((word(&metric["key"]), double(&metric["value"])?));
+        let metrics: Option<Vec<(String, f64)>> = all("metrics").map(value).collect();
+        Ok(Self {
+            id,
+            name: word(&run["name"]),
+            experiment: word(&run["experiment"]),
+            status,
+            started_ms: run["start_ms"].as_i64().unwrap_or(0),
+            ended_ms: run["end_ms"].as_i64(),
+            user: word(&run["user_id"]),
+            datasets: all("datasets").map(|set| (word(&set["name"]), word(&set["digest"]))).collect(),
+            params: pairs("params"),
+            tags: pairs("tags"),
+            metrics: metrics
+                .ok_or_else(|| Error::Source(format!("the server's run `{text}` has a metric without a value")))?,
+        })
+    }
 }
 
 /// A key with the value of each run; `None`: the run has none.
@@ -61,33 +123,44 @@ impl Row {
 
 impl Compare {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        if let Some(url) = self.store.server() {
+            let there = There::new(url, &self.moment, output)?;
+            let sides = self.sides(|text| Side::of_server(text, &there))?;
+            return self.print(&sides, there.position(), output);
+        }
         let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
         let view = self.moment.of(&snapshot)?;
-        let watch = runlode::mlflow::Watch::here(store.now().0);
+        let watch = Watch::here(store.now().0);
+        let sides = self.sides(|text| Side::of_store(text, &view, &watch))?;
+        view.say(output);
+        self.print(&sides, view.is_past().then(|| view.position().0), output)
+    }
+
+    fn sides(&self, read: impl Fn(&str) -> Result<Side>) -> Result<Vec<Side>> {
         let mut sides: Vec<Side> = Vec::new();
         for text in &self.runs {
-            let id = view.find_run(text)?;
-            if sides.iter().any(|side| side.id == id) {
+            let side = read(text)?;
+            if sides.iter().any(|other| other.id == side.id) {
                 return Err(Error::usage(format!("`{text}` is named twice")));
             }
-            let state = view.run(id)?.ok_or_else(|| view.absent(text))?;
-            let metrics = view.metrics(id)?;
-            let liveness = (!view.is_past()).then(|| look(&watch, &state, &metrics));
-            let experiment = view.experiment(state.experiment)?.map(|found| found.name.clone()).unwrap_or_default();
-            sides.push(Side { id, experiment, status: status(&state, liveness.as_ref()), metrics, state });
+            sides.push(side);
         }
+        Ok(sides)
+    }
+
+    /// `position`: the moment that was asked for.
+    fn print(&self, sides: &[Side], position: Option<u64>, output: &mut Output) -> Result<Answer> {
         let groups = [
-            ("attributes", attributes(&sides)),
-            ("params", pairs(&sides, |state| &state.params)),
-            ("metrics", metrics(&sides)),
-            ("tags", pairs(&sides, |state| &state.tags)),
+            ("attributes", attributes(sides)),
+            ("params", pairs(sides, |side| &side.params)),
+            ("metrics", metrics(sides)),
+            ("tags", pairs(sides, |side| &side.tags)),
         ];
-        if output.is_json() {
-            return document(&sides, &groups, &view, output);
+        match output.is_json() {
+            true => document(sides, &groups, position, output),
+            false => print(sides, &groups, self.all, output),
         }
-        view.say(output);
-        print(&sides, &groups, self.all, output)
     }
 }
 
@@ -96,27 +169,24 @@ fn attributes(sides: &[Side]) -> Vec<Row> {
         let values: Vec<Option<String>> = sides.iter().map(value).collect();
         Row { key: key.to_owned(), json: values.iter().map(|value| json!(value)).collect(), values }
     };
-    let took = |side: &Side| side.state.end_time_ms.map(|end| format::duration(side.state.start_time_ms, end));
     let datasets = |side: &Side| {
-        let named = side.state.datasets.iter().map(|set| format!("{} ({})", set.name, set.digest));
+        let named = side.datasets.iter().map(|(name, digest)| format!("{name} ({digest})"));
         Some(named.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
     };
     vec![
         row("experiment", &|side| Some(side.experiment.clone())),
         row("status", &|side| Some(side.status.clone())),
-        row("started", &|side| Some(format::time(side.state.start_time_ms))),
-        row("took", &took),
-        row("user", &|side| Some(side.state.user_id.clone()).filter(|user| !user.is_empty())),
+        row("started", &|side| Some(format::time(side.started_ms))),
+        row("took", &|side| side.ended_ms.map(|end| format::duration(side.started_ms, end))),
+        row("user", &|side| Some(side.user.clone()).filter(|user| !user.is_empty())),
         row("data sets", &datasets),
     ]
 }
 
-fn pairs(sides: &[Side], of: fn(&RunState) -> &[(String, String)]) -> Vec<Row> {
-    let keys: BTreeSet<&str> =
-        sides.iter().flat_map(|side| of(&side.state).iter().map(|(key, _)| key.as_str())).collect();
+fn pairs(sides: &[Side], of: fn(&Side) -> &[(String, String)]) -> Vec<Row> {
+    let keys: BTreeSet<&str> = sides.iter().flat_map(|side| of(side).iter().map(|(key, _)| key.as_str())).collect();
     let row = |key: &str| {
-        let value =
-            |side: &Side| of(&side.state).iter().find(|(known, _)| known == key).map(|(_, value)| value.clone());
+        let value = |side: &Side| of(side).iter().find(|(known, _)| known == key).map(|(_, value)| value.clone());
         let values: Vec<Option<String>> = sides.iter().map(value).collect();
         Row { key: key.to_owned(), json: values.iter().map(|value| json!(value)).collect(), values }
     };
@@ -125,28 +195,28 @@ fn pairs(sides: &[Side], of: fn(&RunState) -> &[(String, String)]) -> Vec<Row> {
 
 /// The latest values; metrics are equal if all bits are.
 fn metrics(sides: &[Side]) -> Vec<Row> {
-    let keys: BTreeSet<&str> = sides.iter().flat_map(|side| side.metrics.iter().map(|(key, _)| &**key)).collect();
+    let keys: BTreeSet<&str> = sides.iter().flat_map(|side| side.metrics.iter().map(|(key, _)| key.as_str())).collect();
     let row = |key: &str| {
-        let of = |side: &Side| side.metrics.iter().find(|(known, _)| **known == *key).map(|(_, stats)| *stats);
-        let stats: Vec<Option<Stats>> = sides.iter().map(of).collect();
-        let bits: Vec<_> = stats.iter().map(|stats| stats.map(|stats| stats.last_value.to_bits())).collect();
+        let of = |side: &Side| side.metrics.iter().find(|(known, _)| known == key).map(|(_, last)| *last);
+        let lasts: Vec<Option<f64>> = sides.iter().map(of).collect();
+        let bits: Vec<_> = lasts.iter().map(|last| last.map(f64::to_bits)).collect();
         let equal = bits.iter().all(|of| *of == bits[0]);
         // Values that differ are told apart, however little they do.
         let shown = |value: f64| {
-            let alike = stats.iter().flatten().filter(|other| format::value(other.last_value) == format::value(value));
+            let alike = lasts.iter().flatten().filter(|other| format::value(**other) == format::value(value));
             if equal || alike.count() < 2 { format::value(value) } else { format!("{value}") }
         };
         Row {
             key: key.to_owned(),
-            values: stats.iter().map(|stats| stats.map(|stats| shown(stats.last_value))).collect(),
-            json: stats.iter().map(|stats| stats.map_or(Value::Null, |stats| number(stats.last_value))).collect(),
+            values: lasts.iter().map(|last| last.map(shown)).collect(),
+            json: lasts.iter().map(|last| last.map_or(Value::Null, number)).collect(),
         }
     };
     keys.into_iter().map(row).collect()
 }
 
-fn document(sides: &[Side], groups: &[(&str, Vec<Row>)], view: &View<'_>, output: &mut Output) -> Result<Answer> {
-    let runs = sides.iter().map(|side| json!({ "run_id": side.id.to_string(), "name": side.state.name }));
+fn document(sides: &[Side], groups: &[(&str, Vec<Row>)], position: Option<u64>, output: &mut Output) -> Result<Answer> {
+    let runs = sides.iter().map(|side| json!({ "run_id": side.id, "name": side.name }));
     let mut document = json!({ "runs": runs.collect::<Vec<_>>() });
     if let Some(fields) = document.as_object_mut() {
         for (name, rows) in groups {
@@ -154,15 +224,16 @@ fn document(sides: &[Side], groups: &[(&str, Vec<Row>)], view: &View<'_>, output
             fields.insert((*name).to_owned(), rows.collect());
         }
     }
-    view.mark(&mut document);
+    if let Some(position) = position {
+        document["as_of_position"] = position.into();
+    }
     output.document(&document)?;
     Ok(Answer::Yes)
 }
 
 fn print(sides: &[Side], groups: &[(&str, Vec<Row>)], all: bool, output: &mut Output) -> Result<Answer> {
-    let id = |side: &Side| side.id.to_string().chars().take(8).collect::<String>();
-    let names: Vec<String> =
-        sides.iter().map(|side| format!("{} {}", id(side), format::cut(&side.state.name, 18))).collect();
+    let id = |side: &Side| side.id.chars().take(8).collect::<String>();
+    let names: Vec<String> = sides.iter().map(|side| format!("{} {}", id(side), format::cut(&side.name, 18))).collect();
     let mut heads = vec![""];
     heads.extend(names.iter().map(String::as_str));
     let mut rows = Vec::new();

@@ -246,6 +246,26 @@ impl Models {
 impl LoggedModels {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let Self { which, experiment } = self;
+        if let Some(url) = which.store.server() {
+            if which.all {
+                return Err(Error::usage(
+                    "a server lists no deleted logged models; leave --all out, or read the store's folder",
+                ));
+            }
+            let columns = [
+                ("model_id", "id", 40),
+                ("name", "name", 30),
+                ("experiment", "experiment", 20),
+                ("model_type", "type", 16),
+                ("status", "status", 12),
+                ("source_run_id", "run", 32),
+                ("created", "created", 24),
+            ];
+            let mut listing = Listing::new("logged models", &columns);
+            let rows = There::new(url, &which.moment, output)?.logged_models(&experiment)?;
+            rows.into_iter().for_each(|(document, cells)| listing.push(document, cells));
+            return listing.print(&which.form, output);
+        }
         let (_store, snapshot) = open(&which, output)?;
         let view = which.moment.of(&snapshot)?;
         view.say(output);

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod compact;
 pub mod compare;
 pub mod completions;
+mod curves;
 pub mod demo;
 pub mod diff;
 pub mod doctor;

@@ -1,16 +1,18 @@
 //! `runlode plot STORE RUN... KEY...`: in the terminal, or in a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use runlode::RunId;
-use runlode::engine::Downsampled;
+use runlode::engine::Bucket;
 use serde_json::{Value, json};
 
-use crate::chart::{self, Curve, Format};
+use super::curves::{Curve, Curves, OfServer};
+use super::there::There;
+use crate::chart::{self, Format};
 use crate::error::{Error, Result};
 use crate::json::number;
-use crate::moment::{Moment, View};
+use crate::moment::Moment;
 use crate::open::Source;
 use crate::output::{Output, note};
 use crate::{Answer, format, picture};
@@ -45,36 +47,37 @@ struct Series {
     run: RunId,
     run_name: String,
     key: String,
-    points: Downsampled,
+    curve: Curve,
 }
 
 impl Series {
     fn document(&self) -> Value {
-        let list: Vec<_> = self
-            .points
-            .buckets
-            .iter()
-            .map(|bucket| {
-                let s = &bucket.summary;
-                json!({
-                    "step_first": bucket.step_first, "step_last": bucket.step_last, "count": s.count,
-                    "min": number(s.min), "max": number(s.max), "sum": number(s.sum),
-                    "first": number(s.first), "last": number(s.last), "non_finite": s.nan + s.pos_inf + s.neg_inf,
-                })
-            })
-            .collect();
-        json!({ "run_id": self.run.to_string(), "key": self.key, "points": self.points.count, "buckets": list })
+        let Curve { points, has_first } = &self.curve;
+        let bucket = |bucket: &Bucket| {
+            let s = &bucket.summary;
+            let mut document = json!({
+                "step_first": bucket.step_first, "step_last": bucket.step_last, "count": s.count,
+                "min": number(s.min), "max": number(s.max), "sum": number(s.sum),
+                "last": number(s.last), "non_finite": s.nan + s.pos_inf + s.neg_inf,
+            });
+            if *has_first {
+                document["first"] = number(s.first);
+            }
+            document
+        };
+        let list: Vec<_> = points.buckets.iter().map(bucket).collect();
+        json!({ "run_id": self.run.to_string(), "key": self.key, "points": points.count, "buckets": list })
     }
 }
 
 /// The runs and the metrics that the names are. The first name is a run; from the first name on that is a metric of one of
 /// the runs, all are metrics, and the last name is one in any case.
-fn parted(view: &View<'_>, names: &[String]) -> Result<(Vec<RunId>, Vec<String>)> {
+fn parted(of: &dyn Curves, names: &[String]) -> Result<(Vec<RunId>, Vec<String>)> {
     let mut runs = Vec::new();
     for (at, name) in names.iter().enumerate() {
         let mut is_key = at > 0 && at + 1 == names.len();
         for run in runs.iter().filter(|_| !is_key) {
-            if view.stats(*run, name)?.is_some() {
+            if of.has(*run, name)? {
                 is_key = true;
                 break;
             }
@@ -82,7 +85,7 @@ fn parted(view: &View<'_>, names: &[String]) -> Result<(Vec<RunId>, Vec<String>)
         if is_key {
             return Ok((runs, names[at..].to_vec()));
         }
-        let run = view.find_run(name)?;
+        let run = of.find(name)?;
         if !runs.contains(&run) {
             runs.push(run);
         }
@@ -91,8 +94,8 @@ fn parted(view: &View<'_>, names: &[String]) -> Result<(Vec<RunId>, Vec<String>)
 }
 
 /// Why a metric cannot be drawn.
-fn no_metric(view: &View<'_>, run: RunId, key: &str) -> Result<Error> {
-    let keys: Vec<String> = view.metrics(run)?.iter().map(|(key, _)| key.to_string()).collect();
+fn no_metric(of: &dyn Curves, run: RunId, key: &str) -> Result<Error> {
+    let keys = of.keys(run)?;
     let near = runlode::find::near(key, keys.iter().map(String::as_str));
     let meant = near.first().map_or_else(String::new, |key| format!("; did you mean `{key}`"));
     let there = match keys.len() {
@@ -100,7 +103,7 @@ fn no_metric(view: &View<'_>, run: RunId, key: &str) -> Result<Error> {
         1..=20 => format!("it has {}", keys.join(", ")),
         more => format!("it has {more} others, among them {}", keys[..20].join(", ")),
     };
-    let when = if view.is_past() { format!(" at position {}", view.position()) } else { String::new() };
+    let when = of.position().map_or_else(String::new, |position| format!(" at position {position}"));
     Ok(Error::usage(format!("the run has no metric `{key}`{when}{meant}; {there}")))
 }
 
@@ -114,37 +117,52 @@ impl Plot {
             return Err(Error::usage("--from is greater than --to"));
         }
         let file = match &self.out {
-            Some(path) => Some((path, Format::of(path).ok_or_else(|| not_a_format(path))?)),
+            Some(path) => Some((path.as_path(), Format::of(path).ok_or_else(|| not_a_format(path))?)),
             None => None,
         };
+        if let Some(url) = self.store.server() {
+            let there = There::new(url, &self.moment, output)?;
+            return self.draw(&OfServer::new(&there), steps, file, output);
+        }
         let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
-        let view = self.moment.of(&snapshot)?;
-        let (runs, keys) = parted(&view, &self.names)?;
+        self.draw(&self.moment.of(&snapshot)?, steps, file, output)
+    }
+
+    fn draw(
+        &self,
+        of: &dyn Curves,
+        steps: Option<(i64, i64)>,
+        file: Option<(&Path, Format)>,
+        output: &mut Output,
+    ) -> Result<Answer> {
+        let (runs, keys) = parted(of, &self.names)?;
         let terminal = picture::buckets(output.columns());
         let buckets = if file.is_some() { chart::BUCKETS } else { terminal };
-        let mut all = Vec::new();
+        let mut wanted = Vec::new();
         let mut missing = None;
         for &run in &runs {
             for key in &keys {
-                if view.stats(run, key)?.is_none() {
-                    let error = no_metric(&view, run, key)?;
-                    if runs.len() > 1 {
-                        note(format!("run {run} is left out: {error}"));
-                    }
-                    missing = Some(error);
+                if of.has(run, key)? {
+                    wanted.push((run, key.clone()));
                     continue;
                 }
-                let points = view.downsample(run, key, steps, buckets)?;
-                let run_name = view.run(run)?.map(|state| state.name.clone()).unwrap_or_default();
-                all.push(Series { run, run_name, key: key.clone(), points });
+                let error = no_metric(of, run, key)?;
+                if runs.len() > 1 {
+                    note(format!("run {run} is left out: {error}"));
+                }
+                missing = Some(error);
             }
         }
         match missing {
-            Some(error) if all.is_empty() || runs.len() == 1 => return Err(error),
+            Some(error) if wanted.is_empty() || runs.len() == 1 => return Err(error),
             _ => {}
         }
-        view.say(output);
+        let mut all = Vec::new();
+        for (curve, (run, key)) in of.read(&wanted, steps, buckets)?.into_iter().zip(wanted) {
+            all.push(Series { run, run_name: of.name(run)?, key, curve });
+        }
+        of.say(output);
         if let Some((path, format)) = file {
             return write(&all, &runs, &keys, path, format, output);
         }
@@ -153,11 +171,14 @@ impl Plot {
                 [only] => only.document(),
                 all => json!({ "series": all.iter().map(Series::document).collect::<Vec<_>>() }),
             };
-            view.mark(&mut document);
+            if let Some(position) = of.position() {
+                document["as_of_position"] = position.into();
+            }
             output.document(&document)?;
             return Ok(Answer::Yes);
         }
-        for Series { run_name, key, points, .. } in &all {
+        for Series { run_name, key, curve, .. } in &all {
+            let points = &curve.points;
             let how = if picture::is_band(points, buckets) { "; light: min to max, line: mean" } else { "" };
             output.line(format!("{key} of {run_name}: {} points{how}", format::count(points.count)))?;
             for line in picture::draw(points, buckets) {
@@ -168,7 +189,7 @@ impl Plot {
     }
 }
 
-fn not_a_format(path: &std::path::Path) -> Error {
+fn not_a_format(path: &Path) -> Error {
     Error::usage(format!("{}: --out writes .svg and .png", path.display()))
 }
 
@@ -177,7 +198,7 @@ fn write(
     all: &[Series],
     runs: &[RunId],
     keys: &[String],
-    path: &std::path::Path,
+    path: &Path,
     format: Format,
     output: &mut Output,
 ) -> Result<Answer> {
@@ -192,16 +213,16 @@ fn write(
         (1, _) => series.key.clone(),
         _ => format!("{} of {}", series.key, series.run_name),
     };
-    let curves: Vec<Curve> =
-        all.iter().map(|series| Curve { name: named(series), series: series.points.clone() }).collect();
+    let curve = |series: &Series| chart::Curve { name: named(series), series: series.curve.points.clone() };
+    let curves: Vec<chart::Curve> = all.iter().map(curve).collect();
     let bytes = chart::file(&title, &curves, format)
         .ok_or_else(|| Error::usage(format!("{} cannot be drawn: there is no memory for it", path.display())))?;
     std::fs::write(path, &bytes).map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
-    let points: u64 = all.iter().map(|series| series.points.count).sum();
+    let points: u64 = all.iter().map(|series| series.curve.points.count).sum();
     if output.is_json() {
         let series: Vec<_> = all
             .iter()
-            .map(|series| json!({ "run_id": series.run.to_string(), "key": series.key, "points": series.points.count }))
+            .map(|series| json!({ "run_id": series.run.to_string(), "key": series.key, "points": series.curve.points.count }))
             .collect();
         output.document(&json!({ "file": path.display().to_string(), "bytes": bytes.len(), "series": series }))?;
     } else {

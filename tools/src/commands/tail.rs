@@ -3,6 +3,8 @@
 //! One line for each event; points are one event for each series of a batch. JSON has the keys that Python's `tail` has,
 //! CSV a row for each event and each point.
 
+use std::time::Duration;
+
 use clap::Args;
 use runlode::Follower;
 use runlode::mlflow::{Field, Mlflow, Settings, TailEvent, TailPage, TailPoints};
@@ -13,6 +15,7 @@ use crate::json::number;
 use crate::list::{Cell, csv_line};
 use crate::open::Source;
 use crate::output::Output;
+use crate::v1::{Server, double};
 use crate::{Answer, format};
 
 /// Batches read at once.
@@ -64,14 +67,18 @@ impl Tail {
     }
 }
 
-/// What is read: the log as it is, or as it grows.
+/// What is read: the log as it is, or as it grows; or that of a server.
 enum Reader {
     Once(Mlflow),
     Follow(Follower),
+    There { server: Server, follow: bool },
 }
 
 impl Reader {
     fn open(tail: &Tail, output: &mut Output) -> Result<Self> {
+        if let Some(url) = tail.store.server() {
+            return Ok(Self::There { server: Server::new(url)?, follow: tail.follow });
+        }
         if tail.follow {
             return Ok(Self::Follow(tail.store.follow(output)?));
         }
@@ -83,8 +90,63 @@ impl Reader {
         Ok(match self {
             Self::Once(calls) => calls.tail(from, BATCHES, 0)?,
             Self::Follow(follower) => follower.next(from, BATCHES, WAIT_MS)?,
+            Self::There { server, follow } => {
+                let answer = server.get("tail", &[("from", &from.to_string())])?;
+                let unclear = || Error::Source("the server's log is not that of this version of Runlode".to_owned());
+                let page = page(&answer).ok_or_else(unclear)?;
+                if *follow && page.next <= from {
+                    std::thread::sleep(Duration::from_millis(WAIT_MS));
+                }
+                page
+            }
         })
     }
+}
+
+/// The inverse of what a server makes of a page. `None`: it is none.
+fn page(answer: &Value) -> Option<TailPage> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let field = |value: &Value| {
+        Some(match value {
+            Value::Null => Field::Nothing,
+            Value::String(text) => Field::Text(text.clone()),
+            Value::Number(number) => Field::Int(number.as_i64()?),
+            Value::Array(texts) => Field::Texts(texts.iter().map(text).collect::<Option<_>>()?),
+            Value::Object(_) => {
+                let pair = |pair: &Value| Some((text(&pair[0])?, text(&pair[1])?));
+                Field::Pairs(value["pairs"].as_array()?.iter().map(pair).collect::<Option<_>>()?)
+            }
+            Value::Bool(_) => return None,
+        })
+    };
+    let event = |event: &Value| {
+        let named = |named: &Value| Some((text(&named[0])?, field(&named[1])?));
+        Some(TailEvent {
+            position: event["position"].as_u64()?,
+            time_ms: event["time_ms"].as_i64()?,
+            actor: text(&event["actor"]),
+            event: text(&event["event"])?,
+            fields: event["fields"].as_array()?.iter().map(named).collect::<Option<_>>()?,
+        })
+    };
+    let points = |points: &Value| {
+        let integers = |name: &str| points[name].as_array()?.iter().map(Value::as_i64).collect::<Option<Vec<_>>>();
+        let points = TailPoints {
+            position: points["position"].as_u64()?,
+            time_ms: points["time_ms"].as_i64()?,
+            run_id: text(&points["run_id"])?,
+            key: text(&points["key"])?,
+            steps: integers("steps")?,
+            timestamps: integers("timestamps_ms")?,
+            values: points["values"].as_array()?.iter().map(double).collect::<Option<_>>()?,
+        };
+        Some(points)
+    };
+    Some(TailPage {
+        next: answer["next"].as_u64()?,
+        events: answer["events"].as_array()?.iter().map(event).collect::<Option<_>>()?,
+        points: answer["points"].as_array()?.iter().map(points).collect::<Option<_>>()?,
+    })
 }
 
 /// An event, or the points of a series.

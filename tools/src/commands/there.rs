@@ -1,4 +1,4 @@
-//! What `runs`, `show`, `history`, `experiments` and `models` read of a server, now or as of a moment.
+//! What commands that list and show read of a server, now or as of a moment.
 //!
 //! An entity's JSON is the server's own (docs/api.md). Lists have the same columns as for a folder, as far as the API has
 //! their values.
@@ -29,6 +29,8 @@ const RUN_COLUMNS: [(&str, &str, usize); 6] = [
     ("start_time", "started", 24),
     ("end_time", "ended", 24),
 ];
+/// Logged models that a server lists at once.
+const LOGGED_MODELS_MAX: usize = 5_000;
 /// Metric and param columns of a table for people.
 const COLUMNS_MAX: usize = 12;
 
@@ -148,7 +150,7 @@ impl There {
         if let Some(position) = self.position {
             body["as_of"] = position.to_string().into();
         }
-        let Columns { header, columns, rows } = self.server.columns("runs", &body)?;
+        let Columns { header, columns, rows } = self.server.table("runs", &body)?;
         let (mut out, mut others) = (Vec::new(), 0);
         for (name, cells) in columns {
             let column = Column::new(name.clone(), cells);
@@ -173,10 +175,73 @@ impl There {
         Ok((out, rows, header["total"].as_u64().is_some_and(|total| total > rows as u64)))
     }
 
+    /// The position that is shown, if a moment was asked for.
+    pub(super) fn position(&self) -> Option<u64> {
+        self.position
+    }
+
+    /// The id of the run that a text names: by its name now.
+    pub(super) fn find_run(&self, text: &str) -> Result<String> {
+        match self.server.find(text)? {
+            Named::Run(id) => Ok(id),
+            Named::Model(_) | Named::Version(..) | Named::Other(..) => {
+                Err(Error::usage(format!("`{text}` is no run; give the name or the id of one")))
+            }
+        }
+    }
+
+    /// Everything about a run, but its points.
+    pub(super) fn run(&self, id: &str) -> Result<Value> {
+        let run = self.get("run", &[("run_id", id)])?["run"].take();
+        if run.is_object() { Ok(run) } else { Err(self.absent(id)) }
+    }
+
+    /// Curves, as the API has them.
+    pub(super) fn curves(&self, mut body: Value) -> Result<Columns> {
+        if let Some(position) = self.position {
+            body["as_of"] = position.to_string().into();
+        }
+        self.server.columns("curves", &body)
+    }
+
+    /// The logged models of some experiments, by name or id, or of all, newest first; each as a document and as cells: id,
+    /// name, experiment, type, status, run, creation.
+    pub(super) fn logged_models(&self, named: &[String]) -> Result<Vec<(Value, [Cell; 7])>> {
+        let experiments = list(&self.get("experiments", &[])?, "experiments")?;
+        let is = |experiment: &&Value, name: &str| experiment["name"] == name || experiment["experiment_id"] == name;
+        let mut ids = Vec::new();
+        for name in named {
+            let found = experiments.iter().find(|experiment| is(experiment, name)).ok_or_else(|| self.absent(name))?;
+            ids.push(found["experiment_id"].as_str().unwrap_or_default());
+        }
+        let limit = LOGGED_MODELS_MAX.to_string();
+        let mut parameters: Vec<(&str, &str)> = ids.iter().map(|id| ("experiment_id", *id)).collect();
+        parameters.push(("limit", &limit));
+        let answer = self.get("logged-models", &parameters)?;
+        if answer["more"] == true {
+            note(format!("the newest {limit} logged models only; name an --experiment for others"));
+        }
+        let row = |model: Value| {
+            let of = experiments.iter().find(|experiment| experiment["experiment_id"] == model["experiment_id"]);
+            let experiment = of.map_or(&model["experiment_id"], |experiment| &experiment["name"]);
+            let cells = [
+                text(&model["model_id"]),
+                text(&model["name"]),
+                text(experiment),
+                text(&model["type"]),
+                text(&model["status"]),
+                text(&model["run_id"]),
+                time(&model["created_ms"]),
+            ];
+            (self.marked(model), cells)
+        };
+        Ok(list(&answer, "models")?.into_iter().map(row).collect())
+    }
+
     /// Everything about the thing that a text names, but its points.
     pub(super) fn document(&self, target: &str) -> Result<Value> {
         let document = match self.server.find(target)? {
-            Named::Run(id) => self.get("run", &[("run_id", &id)])?["run"].clone(),
+            Named::Run(id) => return Ok(self.marked(self.run(&id)?)),
             Named::Model(name) => {
                 let found = self.get("models", &[("name", &name)])?;
                 let mut model = list(&found, "models")?.into_iter().next().unwrap_or_default();

@@ -213,7 +213,8 @@ impl Top {
 fn screen(live: &[Live], rates: &[f64], now_ms: i64, output: &mut Output) -> Result<()> {
     let lost = live.iter().filter(|run| run.liveness.is_lost()).count();
     let lost = if lost > 0 { format!(", {lost} lost") } else { String::new() };
-    let rate: f64 = rates.iter().sum();
+    // A sum of nothing is -0.0.
+    let rate = rates.iter().sum::<f64>() + 0.0;
     let head = format!("{}  {} running{lost}  {} points/s", format::time(now_ms), live.len(), format::value(rate));
     output.line(head)?;
     if live.is_empty() {

@@ -24,6 +24,7 @@ mod appender;
 mod artifacts;
 mod base;
 mod beneath;
+mod current;
 mod decode;
 pub mod diff;
 mod experiments;

@@ -124,8 +124,8 @@ impl ImportSource {
         }
         if path.join(".aim").exists() || path.file_name().is_some_and(|name| name == ".aim") {
             return Err(Error::usage(format!(
-                "{} is a repository of Aim, which only Aim itself can read: its page in the documentation of imports \
-                 says how to bring it over",
+                "{} is a repository of Aim, which only Aim itself can read: log its runs again with a script over aim.Repo \
+                 and mlflow, with MLFLOW_TRACKING_URI=runlode:///STORE",
                 path.display()
             )));
         }

@@ -4,6 +4,8 @@
 //! batch is tried again in smaller parts, and only the part that is refused by itself is reported. Any other error (a
 //! full disk, a poisoned store) ends the import.
 
+use std::sync::Arc;
+
 use runlode::engine::event::{ParamsLogged, RunTagsSet};
 use runlode::{Batch, Event, Lsn, MetricContext, Point, RawStore, RunId};
 
@@ -34,7 +36,7 @@ pub(super) struct Sink<'s> {
 pub(super) const ACTOR: &str = runlode::IMPORT_ACTOR;
 
 /// A point, and the index of its key in the list that comes with it.
-pub(super) type IndexedPoint = (u32, Point, Option<MetricContext>);
+pub(super) type IndexedPoint = (u32, Point, Option<Arc<MetricContext>>);
 
 impl<'s> Sink<'s> {
     pub(super) fn new(store: &'s RawStore, stop_after: Option<u64>) -> Self {
@@ -128,7 +130,7 @@ impl<'s> Sink<'s> {
         let mut batch = Batch::new().acknowledged();
         for (index, point, context) in points {
             let name = keys.get(*index as usize).map_or("", String::as_str);
-            batch.push_metric(run, name, *point, context.clone());
+            batch.push_metric(run, name, *point, context.as_deref().cloned());
         }
         let refusal = match self.append(batch, key) {
             Ok(_) => return Ok(points.len() as u64),

@@ -12,15 +12,17 @@ use std::sync::Arc;
 
 use arrow_array::builder::Int32Builder;
 use arrow_array::types::Int32Type;
-use arrow_array::{ArrayRef, DictionaryArray, Float64Array, Int64Array, StringArray};
-use arrow_buffer::{Buffer, ScalarBuffer};
+use arrow_array::{ArrayRef, DictionaryArray, StringArray};
+use arrow_buffer::Buffer;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::Encoding;
+use parquet::column::writer::ColumnWriterImpl;
+use parquet::data_type::{DataType as PhysicalType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::writer::{SerializedFileWriter, SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::{ColumnDescPtr, ColumnPath, SchemaDescPtr, TypePtr};
 use runlode::MetricContext;
 
@@ -94,20 +96,26 @@ impl Layout {
     }
 }
 
+/// Makes the writers of groups of one kind.
+struct Factory {
+    properties: Arc<WriterProperties>,
+    writers: ArrowRowGroupWriterFactory,
+}
+
 /// Encodes groups, one after the other.
 pub(super) struct Encoder {
     layout: Layout,
-    factory: ArrowRowGroupWriterFactory,
+    plain: Factory,
     /// Of groups whose values repeat.
-    repeating: ArrowRowGroupWriterFactory,
+    repeating: Factory,
 }
 
 /// An encoded column of a group.
 enum Chunk {
-    /// By the crate's writer, value by value.
+    /// Of an array.
     Written(ArrowColumnChunk),
-    /// By stretches.
-    Repeated(Ready),
+    /// Of numbers, or of stretches.
+    Ready(Ready),
 }
 
 /// An encoded group.
@@ -125,7 +133,7 @@ impl Encoded {
         for chunk in self.chunks {
             match chunk {
                 Chunk::Written(chunk) => chunk.append_to_row_group(&mut group)?,
-                Chunk::Repeated(ready) => group.append_column(&ready.bytes, ready.close)?,
+                Chunk::Ready(ready) => group.append_column(&ready.bytes, ready.close)?,
             }
         }
         group.close()?;
@@ -137,10 +145,11 @@ impl Encoder {
     pub(super) fn new(layout: Layout) -> Result<Self, ParquetError> {
         let factory = |properties: &Arc<WriterProperties>| {
             let nowhere = SerializedFileWriter::new(std::io::sink(), layout.root.clone(), properties.clone())?;
-            Ok::<_, ParquetError>(ArrowRowGroupWriterFactory::new(&nowhere, layout.schema.clone()))
+            let writers = ArrowRowGroupWriterFactory::new(&nowhere, layout.schema.clone());
+            Ok::<_, ParquetError>(Factory { properties: properties.clone(), writers })
         };
         let (plain, repeating) = (factory(&layout.properties)?, factory(&layout.repeating)?);
-        Ok(Self { factory: plain, repeating, layout })
+        Ok(Self { plain, repeating, layout })
     }
 
     /// Encodes a group. `contexts` are the contexts that its points name.
@@ -150,17 +159,15 @@ impl Encoder {
         contexts: &HashMap<u32, Arc<MetricContext>>,
     ) -> Result<Encoded, ParquetError> {
         let points = group.columns.len() as u64;
-        let factory = if repeat(&group.columns.values) { &self.repeating } else { &self.factory };
-        let columns = &mut group.columns;
-        let steps = Buffer::from_vec(std::mem::take(&mut columns.steps));
-        let times = Buffer::from_vec(std::mem::take(&mut columns.times));
-        let values = Buffer::from_vec(std::mem::take(&mut columns.values));
-        let lsns = Buffer::from_vec(std::mem::take(&mut columns.lsns));
-        let integers = |buffer: &Buffer| -> ArrayRef {
-            Arc::new(Int64Array::new(ScalarBuffer::<i64>::from(buffer.clone()), None))
+        let factory = if repeat(&group.columns.values) { &self.repeating } else { &self.plain };
+        let mut writers = Writers {
+            layout: &self.layout,
+            properties: &factory.properties,
+            writers: factory.writers.create_column_writers(0)?.into_iter(),
         };
-        let doubles: ArrayRef = Arc::new(Float64Array::new(ScalarBuffer::<f64>::from(values.clone()), None));
-        let mut writers = Writers { layout: &self.layout, writers: factory.create_column_writers(0)?.into_iter() };
+        // As signed numbers.
+        let positions = Buffer::from_vec(std::mem::take(&mut group.columns.lsns));
+        let columns = &group.columns;
         let of = &group.stretches;
         let mut branches: Vec<i32> = of.iter().map(|stretch| stretch.branch.cast_signed()).collect();
         branches.sort_unstable();
@@ -172,22 +179,18 @@ impl Encoder {
         let chunks = vec![
             writers.texts(&Texts::of(of.iter().map(|stretch| (stretch.run.to_string(), stretch.points))), false)?,
             writers.texts(&Texts::of(of.iter().map(|stretch| (stretch.key.to_string(), stretch.points))), false)?,
-            writers.write(&integers(&steps))?,
-            writers.write(&integers(&times))?,
-            writers.write(&doubles)?,
+            writers.numbers::<Int64Type>(&columns.steps)?,
+            writers.numbers::<Int64Type>(&columns.times)?,
+            writers.numbers::<DoubleType>(&columns.values)?,
             writers.texts(&context.texts(|context| context.model_id.as_deref()), true)?,
             writers.texts(&context.texts(|context| context.dataset_name.as_deref()), true)?,
             writers.texts(&context.texts(|context| context.dataset_digest.as_deref()), true)?,
-            Chunk::Repeated(repeats::numbers(writers.skip()?, &branches, &in_branches)?),
-            Chunk::Repeated(repeats::flags(writers.skip()?, &live)?),
-            writers.write(&integers(&lsns))?,
+            Chunk::Ready(repeats::numbers(writers.skip()?, &branches, &in_branches)?),
+            Chunk::Ready(repeats::flags(writers.skip()?, &live)?),
+            writers.numbers::<Int64Type>(positions.typed_data::<i64>())?,
         ];
-        drop(doubles);
-        // Fresh memory costs more than encoding it; a buffer that something still holds is left.
-        group.columns.steps = steps.into_vec().unwrap_or_default();
-        group.columns.times = times.into_vec().unwrap_or_default();
-        group.columns.values = values.into_vec().unwrap_or_default();
-        group.columns.lsns = lsns.into_vec().unwrap_or_default();
+        // Fresh memory costs more than encoding it.
+        group.columns.lsns = positions.into_vec().unwrap_or_default();
         Ok(Encoded { chunks, points, group })
     }
 }
@@ -206,6 +209,7 @@ fn repeat(values: &[f64]) -> bool {
 /// The columns of a group, one after the other.
 struct Writers<'l> {
     layout: &'l Layout,
+    properties: &'l Arc<WriterProperties>,
     writers: std::vec::IntoIter<ArrowColumnWriter>,
 }
 
@@ -222,7 +226,18 @@ impl Writers<'_> {
         Ok(self.layout.columns.column(at))
     }
 
-    fn write(&mut self, array: &ArrayRef) -> Result<Chunk, ParquetError> {
+    /// A column of numbers, without the detour over an array: that would note the place of every row, and copy all values.
+    fn numbers<T: PhysicalType>(&mut self, values: &[T::T]) -> Result<Chunk, ParquetError> {
+        let column = self.skip()?;
+        let mut out = TrackedWrite::new(Vec::new());
+        let pages = Box::new(SerializedPageWriter::new(&mut out));
+        let mut writer = ColumnWriterImpl::<T>::new(column, self.properties.clone(), pages);
+        writer.write_batch(values, None, None)?;
+        let close = writer.close()?;
+        Ok(Chunk::Ready(Ready { bytes: out.into_inner()?.into(), close }))
+    }
+
+    fn array(&mut self, array: &ArrayRef) -> Result<Chunk, ParquetError> {
         let (at, mut writer) = self.next()?;
         for leaf in compute_leaves(self.layout.schema.field(at), array)? {
             writer.write(&leaf)?;
@@ -233,10 +248,10 @@ impl Writers<'_> {
     /// A column of texts: by stretches, unless there are so many texts that they had better be compressed.
     fn texts(&mut self, texts: &Texts, sparse: bool) -> Result<Chunk, ParquetError> {
         if texts.bytes > DICTIONARY_BYTES_MAX {
-            return self.write(&texts.array());
+            return self.array(&texts.array());
         }
         let values: Vec<&str> = texts.values.iter().map(String::as_str).collect();
-        repeats::texts(self.skip()?, &values, &texts.stretches, sparse).map(Chunk::Repeated)
+        repeats::texts(self.skip()?, &values, &texts.stretches, sparse).map(Chunk::Ready)
     }
 }
 

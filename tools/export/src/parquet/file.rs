@@ -1,7 +1,13 @@
-//! Files of the small tables: written under an unfinished name, on the disk before they get their final one.
+//! Files of the tables: written under an unfinished name, on the disk before they get their final one.
+//!
+//! A large file is brought to the disk piece by piece while it is written, by a thread of its own: its end then waits for
+//! the last piece only.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use arrow_array::RecordBatch;
 use parquet::arrow::ArrowWriter;
@@ -18,6 +24,9 @@ const TABLE_LEVEL: i32 = 3;
 const GROUP_ROWS: usize = 1 << 16;
 /// What a row group of a small table may take in memory.
 const GROUP_BYTES: usize = 32 << 20;
+
+/// What a large file is written by between two syncs.
+const PIECE_BYTES: u64 = 16 << 20;
 
 /// How the files are made.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +51,37 @@ pub(super) fn part_name(table: &str, number: usize) -> String {
     format!("{table}/part-{number:05}.parquet")
 }
 
+/// Syncs pieces of a file while others are written.
+#[derive(Debug)]
+struct Pieces {
+    ask: SyncSender<()>,
+    syncing: JoinHandle<io::Result<()>>,
+    /// Length of the file when a sync was last asked for.
+    asked_at_bytes: u64,
+}
+
+impl Pieces {
+    fn begin(file: File) -> Self {
+        let (ask, asked) = sync_channel(1);
+        let syncing = std::thread::spawn(move || asked.iter().try_for_each(|()| file.sync_data()));
+        Self { ask, syncing, asked_at_bytes: 0 }
+    }
+
+    /// The file has this length now.
+    fn grown_to(&mut self, bytes: u64) {
+        // While a sync is under way and another one waits, nothing is asked for. One that failed is told at the end.
+        if bytes - self.asked_at_bytes >= PIECE_BYTES && self.ask.try_send(()).is_ok() {
+            self.asked_at_bytes = bytes;
+        }
+    }
+
+    /// Waits for what was asked for.
+    fn finish(self) -> io::Result<()> {
+        drop(self.ask);
+        self.syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
 /// A file on its way to its final name.
 #[derive(Debug)]
 pub(super) struct Unfinished {
@@ -49,6 +89,7 @@ pub(super) struct Unfinished {
     path: PathBuf,
     unfinished: PathBuf,
     file: File,
+    pieces: Option<Pieces>,
 }
 
 impl Unfinished {
@@ -57,7 +98,18 @@ impl Unfinished {
         let path = folder.path(&name);
         let unfinished = path.with_extension(UNFINISHED);
         let file = create(&unfinished).map_err(|error| Error::io("make", &unfinished, error))?;
-        Ok(Self { name, path, unfinished, file })
+        Ok(Self { name, path, unfinished, file, pieces: None })
+    }
+
+    /// The file has this length now, and may become large.
+    pub(super) fn grown_to(&mut self, bytes: u64) -> Result<()> {
+        if self.pieces.is_none() && bytes >= PIECE_BYTES {
+            self.pieces = Some(Pieces::begin(self.file()?));
+        }
+        if let Some(pieces) = &mut self.pieces {
+            pieces.grown_to(bytes);
+        }
+        Ok(())
     }
 
     /// A second handle, for a writer.
@@ -70,8 +122,10 @@ impl Unfinished {
     }
 
     /// Gives the file its name, and notes it in the manifest, which is not saved yet. Returns its length.
-    pub(super) fn finish(self, folder: &mut Folder) -> Result<u64> {
-        self.file.sync_all().map_err(|error| Error::io("sync", &self.unfinished, error))?;
+    pub(super) fn finish(mut self, folder: &mut Folder) -> Result<u64> {
+        // The kernel tells a failed write once, to whichever sync comes first.
+        let pieces = self.pieces.take().map_or(Ok(()), Pieces::finish);
+        pieces.and_then(|()| self.file.sync_all()).map_err(|error| Error::io("sync", &self.unfinished, error))?;
         let bytes = self.file.metadata().map_err(|error| Error::io("read", &self.unfinished, error))?.len();
         fs::rename(&self.unfinished, &self.path).map_err(|error| Error::io("name", &self.path, error))?;
         folder.manifest.files.push(self.name);

@@ -208,6 +208,7 @@ impl Sink<'_> {
         let part = self.part()?;
         let points = encoded.points;
         let mut group = encoded.append_to(&mut part.writer).map_err(|error| part.target.failed(error))?;
+        part.target.grown_to(part.writer.bytes_written() as u64)?;
         part.points += points;
         let is_full = part.points >= self.part_points;
         self.folder.manifest.report.written.points += points;

@@ -18,10 +18,11 @@
 //! | `GET find?text=` | the entity that a text names |
 //! | `GET moment` | the position of a moment |
 //! | `GET events?from=` | the stream |
+//! | `GET tail?from=&batches=` | the log itself, page by page |
 //! | `GET file?run_id=&path=` | a file |
 //! | `GET artifact-page?run_id=&path=` | an HTML file, alone in its sandbox |
 //!
-//! `runs` and `groups` take the same fields as JSON in a POST. All but the stream and those of files take `as_of`: a position, or a time by RFC 3339. Each handler parses, limits, asks the store and
+//! `runs` and `groups` take the same fields as JSON in a POST. All but the stream, the log and those of files take `as_of`: a position, or a time by RFC 3339. Each handler parses, limits, asks the store and
 //! renders; docs/api.md is the description for users.
 
 mod about;
@@ -39,6 +40,7 @@ mod lineage;
 mod logged;
 mod registry;
 mod runs;
+mod tail;
 
 use axum::http::Method;
 
@@ -72,6 +74,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::get("/api/runlode/v1/lineage", Work::Read, lineage::of_model).api(Api::Root),
         Route::post("/api/runlode/v1/promote", Work::Slow, careful::promote).api(Api::Root),
         Route::post("/api/runlode/v1/rollback", Work::Slow, careful::rollback).api(Api::Root),
+        Route::get("/api/runlode/v1/tail", Work::Read, tail::page).api(Api::Root),
         Route::get("/api/runlode/v1/audit", Work::Read, careful::audit).api(Api::Root),
         Route::get("/api/runlode/v1/audit/events", Work::Read, careful::events).api(Api::Root),
         Route::streaming(Method::GET, "/api/runlode/v1/events", |door, request| {
