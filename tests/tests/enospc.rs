@@ -5,23 +5,30 @@
 //! - *EIO* at operation N, once.
 //! - *A sync that fails and loses its data*, with and without the cached pages: what the next life serves outlives a
 //!   power cut.
+//! - *Full, with processes beside the holder*: every batch that was acknowledged is there, whole and once, when there is
+//!   space again and the store is opened anew.
 //!
 //! `RUNLODE_SIM_SCALE` multiplies the lives, `RUNLODE_SIM_SEED` is the first seed.
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use runlode_engine::point::Point;
 use runlode_engine::storage::Storage;
 use runlode_engine::storage::sim::{Call, Failure, Fault, PowerCut, SimDisk, SimRng, mix};
-use runlode_engine::{CompactOptions, Durability, Error, Lsn, ManualClock, Store, TimestampMs};
+use runlode_engine::{
+    Batch, Clock, CompactOptions, Durability, Error, ExperimentId, HistoryQuery, InboxWriter, KeyedPoint, Lsn,
+    ManualClock, RunId, Store, TimestampMs, VerifyOptions, WriterId,
+};
 use runlode_tests::model::{Model, Verdict, class};
 use runlode_tests::sim::{DISK_ERRORS, Step, leftovers, next_step, open};
 use runlode_tests::work::Generator;
 use runlode_tests::write::Write;
-use runlode_tests::{difference, facts, knob, manual_clock};
+use runlode_tests::{create, difference, facts, knob, manual_clock, sim_options};
 
 const STEPS: u64 = 45;
 const LIVES: u64 = 2;
@@ -326,4 +333,155 @@ fn a_sync_that_fails_and_forgets_loses_nothing_that_was_acknowledged() {
     let troubled = all(lives.clone());
     println!("{troubled} of {} lives met a failed sync", lives.len());
     assert!(troubled > lives.len() as u64 / 4);
+}
+
+// ---- local clients ---------------------------------------------------------------------------------------------------
+
+const RUN: RunId = RunId([1; 16]);
+/// Points of a batch.
+const POINTS: i64 = 100;
+
+/// Batches of one process, each with points of its own.
+struct Batches {
+    key: &'static str,
+    tried: i64,
+    acked: Vec<i64>,
+    refused: u64,
+}
+
+impl Batches {
+    fn new(key: &'static str) -> Self {
+        Self { key, tried: 0, acked: Vec::new(), refused: 0 }
+    }
+
+    /// Logs the next one: acknowledged, or refused because the disk is full.
+    fn log(&mut self, time: TimestampMs, log: impl FnOnce(&str, Vec<Point>) -> Result<(), Error>) {
+        let batch = self.tried;
+        self.tried += 1;
+        let point = |step: i64| Point { step, time, value: f64::from_bits(mix(step as u64) >> 2) };
+        match log(self.key, (batch * POINTS..(batch + 1) * POINTS).map(point).collect()) {
+            Ok(()) => self.acked.push(batch),
+            Err(error) => {
+                assert!(error.is_full(), "{}: batch {batch} fails: {error}", self.key);
+                self.refused += 1;
+            }
+        }
+    }
+
+    /// Compares what is there with what was acknowledged, batch by batch: whole, once, and nothing of a refused one.
+    fn check(&self, store: &Store, when: &str) {
+        let query = HistoryQuery { limit: 1_000_000, ..HistoryQuery::default() };
+        let columns = store.snapshot().unwrap().history(RUN, self.key, &query).unwrap().columns;
+        let mut found: BTreeMap<i64, Vec<(i64, u64)>> = BTreeMap::new();
+        for (step, value) in columns.steps.iter().zip(&columns.values) {
+            found.entry(step.div_euclid(POINTS)).or_default().push((*step, value.to_bits()));
+        }
+        for batch in &self.acked {
+            let expected = batch * POINTS..(batch + 1) * POINTS;
+            let expected: Vec<_> = expected.map(|step| (step, mix(step as u64) >> 2)).collect();
+            assert_eq!(found.remove(batch), Some(expected), "{when}: batch {batch} of {}", self.key);
+        }
+        assert!(found.is_empty(), "{when}: {:?} of {} were refused", found.keys(), self.key);
+    }
+}
+
+/// A holder and two processes beside it log while the disk is full. Then there is space again, and the store is opened
+/// anew, at once or after all went on. Returns how many batches were acknowledged while it was full, and refused.
+fn clients_on_a_full_disk(seed: u64) -> (u64, u64) {
+    let mut rng = SimRng::new(mix(seed));
+    let disk = SimDisk::new(seed);
+    disk.set_maps(seed.is_multiple_of(2));
+    let clock = manual_clock();
+    let storage = || Arc::new(disk.clone());
+    let open = || sim_options(storage(), clock.clone(), seed).open().unwrap();
+    let mut store = open();
+    let experiment = ExperimentId(1);
+    let batch = Batch::new().event(create::experiment(experiment, "full")).event(create::run(RUN, experiment));
+    store.append(batch, Durability::Sync).unwrap();
+    let writer = |id: u8| InboxWriter::create_on(storage(), store.id(), WriterId([id; 16]), clock.clone()).unwrap();
+    let mut writers = vec![(writer(1), Batches::new("a")), (writer(2), Batches::new("b"))];
+    let mut own = Batches::new("own");
+    let step = |store: &Store, writers: &mut Vec<(InboxWriter, Batches)>, own: &mut Batches, rng: &mut SimRng| {
+        clock.advance_ms(rng.below(400) as i64);
+        match rng.below(10) {
+            0..6 => {
+                let (writer, batches) = &mut writers[rng.below(2) as usize];
+                batches.log(clock.now(), |key, points| {
+                    let key = writer.metric_key(key)?;
+                    let points: Vec<_> = points.into_iter().map(|point| KeyedPoint { key, point }).collect();
+                    writer.log_points(RUN, &points, Durability::Buffered).map(drop)
+                });
+            }
+            6..8 => own.log(clock.now(), |key, points| {
+                let batch = points.into_iter().fold(Batch::new(), |batch, point| batch.metric(RUN, key, point, None));
+                store.append(batch, Durability::Buffered).map(drop)
+            }),
+            8 => match store.merge_inboxes() {
+                Ok(report) => assert_eq!(report.problems, []),
+                Err(error) => assert!(error.is_full(), "a merge fails: {error}"),
+            },
+            _ => match store.flush() {
+                Ok(_) => {}
+                Err(error) => assert!(error.is_full(), "a flush fails: {error}"),
+            },
+        }
+    };
+    for _ in 0..40 {
+        step(&store, &mut writers, &mut own, &mut rng);
+    }
+    disk.set_space(Some(disk.used_bytes() + rng.below(64 << 10)));
+    let before = own.acked.len() + writers.iter().map(|(_, batches)| batches.acked.len()).sum::<usize>();
+    for _ in 0..120 {
+        step(&store, &mut writers, &mut own, &mut rng);
+    }
+    let acked = own.acked.len() + writers.iter().map(|(_, batches)| batches.acked.len()).sum::<usize>() - before;
+    // Some are killed meanwhile, or all of them.
+    let dies = rng.below(3);
+    let mut of_dead = Vec::new();
+    if dies > 0 {
+        of_dead.push(writers.pop().unwrap().1);
+    }
+    if dies > 1 {
+        of_dead.push(writers.pop().unwrap().1);
+        drop(store);
+        disk.set_space(None);
+        store = open();
+    } else {
+        disk.set_space(None);
+        for _ in 0..if dies == 0 { 60 } else { 0 } {
+            step(&store, &mut writers, &mut own, &mut rng);
+        }
+    }
+    let all = |store: &Store, when: &str, writers: &[(InboxWriter, Batches)], own: &Batches, of_dead: &[Batches]| {
+        assert_eq!(store.merge_inboxes().unwrap().problems, [], "{when}");
+        own.check(store, when);
+        of_dead.iter().chain(writers.iter().map(|(_, batches)| batches)).for_each(|batches| batches.check(store, when));
+    };
+    all(&store, "once there is space", &writers, &own, &of_dead);
+    drop(store);
+    let store = open();
+    all(&store, "opened again", &writers, &own, &of_dead);
+    let refused = own.refused + writers.iter().map(|(_, batches)| batches.refused).sum::<u64>();
+    of_dead.extend(writers.drain(..).map(|(_, batches)| batches));
+    store.flush().unwrap();
+    clock.advance_ms(2_000);
+    all(&store, "without the others", &[], &own, &of_dead);
+    let report = store.verify(&VerifyOptions::default()).unwrap();
+    assert!(report.is_sound(), "{:?}", report.findings);
+    store.close().unwrap();
+    let (store, refused) = (open(), refused + of_dead.iter().map(|batches| batches.refused).sum::<u64>());
+    all(&store, "closed and opened", &[], &own, &of_dead);
+    (acked as u64, refused)
+}
+
+#[test]
+fn what_any_process_acknowledged_is_there_after_a_full_disk_batch_by_batch() {
+    let first = knob("RUNLODE_SIM_SEED", 1);
+    let (mut acked, mut refused) = (0, 0);
+    for seed in first..first + 4 * knob("RUNLODE_SIM_SCALE", 1) {
+        println!("RUNLODE_SIM_SEED={seed}");
+        let (more_acked, more_refused) = clients_on_a_full_disk(seed);
+        (acked, refused) = (acked + more_acked, refused + more_refused);
+    }
+    assert!(acked > 0 && refused > 0, "{acked} batches were acknowledged on a full disk, {refused} refused");
 }
