@@ -3,7 +3,7 @@
 use runlode::mlflow::{ApiError, ApiResult, Field};
 use serde_json::{Value, json};
 
-use super::runs::positive;
+use super::limit::positive;
 use crate::answer::{Answer, double_value};
 use crate::door::Door;
 use crate::request::Request;
