@@ -136,7 +136,11 @@ impl Client {
         }?;
         let asked = answer.headers().get("Retry-After").and_then(|after| after.to_str().ok()?.trim().parse().ok());
         let status = answer.status().as_u16();
-        let body = answer.into_body().into_with_config().limit(call.answer_bytes_max).reader();
+        let body = Bounded {
+            body: answer.into_body().into_reader(),
+            max_bytes: call.answer_bytes_max,
+            left_bytes: call.answer_bytes_max,
+        };
         Ok(Answer { status, retry_after: asked.map(Duration::from_secs), body: Box::new(body) })
     }
 
@@ -154,6 +158,31 @@ impl Client {
             .timeout_global(whole)
             .build();
         self.agent.run(request).map_err(CallError::no_answer)
+    }
+}
+
+/// A body that fails where it is longer than was asked for.
+struct Bounded<R> {
+    body: R,
+    max_bytes: u64,
+    left_bytes: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.left_bytes == 0 && !out.is_empty() {
+            return match self.body.read(&mut [0])? {
+                0 => Ok(0),
+                _ => Err(io::Error::other(match self.max_bytes >> 20 {
+                    0 => format!("the answer is larger than {} bytes", self.max_bytes),
+                    mib => format!("the answer is larger than {mib} MiB"),
+                })),
+            };
+        }
+        let most = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(out.len());
+        let read = self.body.read(&mut out[..most])?;
+        self.left_bytes -= read as u64;
+        Ok(read)
     }
 }
 
@@ -198,7 +227,20 @@ impl std::fmt::Debug for Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::reason;
+    use std::io::Read as _;
+
+    use super::{Bounded, reason};
+
+    #[test]
+    fn an_answer_that_is_too_long_fails_where_it_is() {
+        let read = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            Bounded { body: bytes, max_bytes: 4, left_bytes: 4 }.read_to_end(&mut out).map(|_| out)
+        };
+        assert_eq!(read(b"").unwrap(), b"");
+        assert_eq!(read(b"1234").unwrap(), b"1234");
+        assert_eq!(read(b"12345").unwrap_err().to_string(), "the answer is larger than 4 bytes");
+    }
 
     #[test]
     fn a_refusal_is_told_in_mlflow_words_or_in_its_own() {

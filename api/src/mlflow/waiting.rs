@@ -28,6 +28,8 @@ const CLIENT_GONE: u16 = 499;
 ///
 /// let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store)).for_waiting(Arc::new(Gone));
 /// assert!(mlflow.check_waiting().is_err());
+/// // It said nothing of room, so there is room for anything.
+/// assert!(mlflow.check_room(1 << 30).is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Waiting: Debug + Send + Sync {

@@ -202,7 +202,8 @@ impl HttpStore {
         let text = body.map(ToString::to_string);
         let body = text.as_ref().map_or(Body::None, |text| Body::Bytes(text.as_bytes(), "application/json"));
         let call = Call { method: method.name(), url, body, patience: self.patience, whole: None, answer_bytes_max };
-        let answer = self.client.send(call).map_err(|error| UriError::Store(format!("{url}: {error}")))?;
+        let answer = self.client.send(call);
+        let answer = answer.map_err(|error| UriError::Store(format!("{}: {error}", self.client.base())))?;
         if answer.is_success() {
             return Ok(answer);
         }
