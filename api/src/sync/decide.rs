@@ -152,11 +152,9 @@ impl<'a> Decider<'a> {
                     if state.lifecycle == Lifecycle::Purged {
                         return Ok(());
                     }
-                    let name = (created.name != state.name).then(|| created.name.clone());
-                    let status = (created.status != state.status).then_some(created.status);
-                    if name.is_some() || status.is_some() {
-                        self.set(sent, RunUpdated { run: created.run, status, end_time_ms: None, name }.into())?;
-                    }
+                    // Also if they are the same here: then their stamp may be later, and decides against other stores.
+                    let (name, status) = (Some(created.name.clone()), Some(created.status));
+                    self.set(sent, RunUpdated { run: created.run, status, end_time_ms: None, name }.into())?;
                     if created.tags.is_empty() {
                         return Ok(());
                     }
