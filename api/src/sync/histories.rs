@@ -1,12 +1,12 @@
 //! Random histories of stores that sync with each other, compared with a model of the rules in plain Rust.
 //!
-//! A history has three to five stores that change things, with clocks that are hours off. They sync in any direction,
-//! completely or interrupted; they import from one or two sources that grow; they are copied by a replay, compacted, and
-//! reopened from their logs alone; one is merged into another and removed. During a sync, files of the source may vanish,
-//! as on a file system of several machines: then the sync is refused, or copies what is before the gap and notes nothing
-//! after it. After each sync the target must answer as the model does, and report what the model reports. At the end all
-//! stores sync with each other until nothing changes. Then they must be equal, except for reported decisions of the
-//! registry; every point must be in each store once, and every field must have its latest change.
+//! A history has two to five stores that change things, with clocks that are hours off. They sync in any direction,
+//! completely or interrupted; they are copied by a replay, compacted, and reopened from their logs alone. During a
+//! sync, files of the source may vanish, as on a file system of several machines: then the sync is refused, or copies
+//! what is before the gap and notes nothing after it. After each sync the target must answer as the model does, and
+//! report what the model reports. At the end all stores sync with each other until nothing changes. Then they must be
+//! equal, except for reported decisions of the registry; every point must be in each store once, and every field must
+//! have its latest change.
 //!
 //! `RUNLODE_SYNC_HISTORIES` sets how many (default 10,000), `RUNLODE_SYNC_SEED` the first seed. A failure names its
 //! seed, and the shortest prefix of its steps that fails.
@@ -24,7 +24,6 @@ use crate::engine::event::*;
 use crate::engine::storage::sim::SimRng;
 use crate::engine::storage::{Storage, memory::Memory};
 use crate::engine::{ManualClock, StoreId};
-use crate::experiment::IMPORT_ACTOR;
 use crate::{
     Batch, CompactOptions, Durability, Error, ExperimentId, HistoryQuery, Lifecycle, LocalStore, Lsn,
     ModelVersionState, Point, RegisteredModelId, RunId, RunStatus, Stage, TimestampMs, VersionStatus,
@@ -230,11 +229,7 @@ impl State {
                     }
                 }
                 Act::Points(run, points) => {
-                    // All values are different, so what is there already came by another import.
-                    let here = self.points.entry(*run).or_default();
-                    let new: Vec<u64> = points.iter().map(|point| point.value.to_bits()).collect();
-                    let new: Vec<u64> = new.into_iter().filter(|value| !here.contains(value)).collect();
-                    here.extend(new);
+                    self.points.entry(*run).or_default().extend(points.iter().map(|point| point.value.to_bits()));
                 }
                 Act::Param(run, key, value) => {
                     self.params.entry((*run, key.clone())).or_insert_with(|| value.clone());
@@ -303,14 +298,9 @@ impl State {
             }
             let mut acts = Vec::new();
             for act in &entry.acts {
-                // Of a run that was imported here too, the fields are decided.
-                let again = match act {
-                    Act::NewRun(run, _) if self.runs.contains_key(run) => self.changes(act),
-                    _ => Vec::new(),
-                };
-                let again: Vec<Act> = again.into_iter().map(|(of, what, value)| Act::Set(of, what, value)).collect();
-                let all = if again.is_empty() { std::slice::from_ref(act) } else { &again };
-                acts.extend(all.iter().filter_map(|act| self.decide(act, entry, source, &mut told)));
+                if let Some(act) = self.decide(act, entry, source, &mut told) {
+                    acts.push(act);
+                }
             }
             self.seen.insert(entry.made.store, entry.made.number);
             // An entry with nothing left counts as seen.
@@ -447,9 +437,9 @@ impl Side {
     }
 
     /// Appends acts as one batch of the store's own.
-    fn own(&mut self, acts: Vec<Act>, actor: Option<&str>) {
+    fn own(&mut self, acts: Vec<Act>) {
         let now = self.store.now().0;
-        let mut batch = actor.map_or_else(Batch::new, |actor| Batch::new().actor(actor));
+        let mut batch = Batch::new();
         for act in &acts {
             batch = self.with(batch, act, now);
         }
@@ -723,14 +713,9 @@ impl Side {
 
 // ---- histories -------------------------------------------------------------------------------------------------------
 
-/// A source of imports: its runs, each with its name, a tag, and its points.
-#[derive(Default)]
-struct Played(Vec<(RunId, String, String, Vec<Point>)>);
-
 struct World {
     rng: SimRng,
     sides: Vec<Side>,
-    sources: Vec<Played>,
     next: u64,
     /// Models with a reported difference that no other store takes over: decisions, and version numbers given by two
     /// stores.
@@ -745,11 +730,10 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = SimRng::new(seed);
-        let count = 3 + rng.below(3);
+        let count = 2 + rng.below(4);
         let sides = (0..count).map(|at| Side::new(seed ^ (at + 1) << 32, rng.below(9) as i64 - 4)).collect();
-        let sources = (0..1 + rng.below(2)).map(|_| Played::default()).collect();
         let (told, made, points) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        Self { rng, sides, sources, next: 1, told, made, points, params_told: false }
+        Self { rng, sides, next: 1, told, made, points, params_told: false }
     }
 
     fn below(&mut self, below: usize) -> usize {
@@ -771,8 +755,7 @@ impl World {
         let by = if jump == 0 { self.rng.below(7) as i64 * HOUR - 3 * HOUR } else { self.rng.below(3_000) as i64 };
         self.sides[at].clock.advance_ms(by);
         match self.rng.below(100) {
-            0..63 => self.change(at),
-            63..70 => self.import(at),
+            0..70 => self.change(at),
             70..91 => {
                 let to = self.below(self.sides.len());
                 let cut = self.rng.below(4) == 0;
@@ -783,11 +766,10 @@ impl World {
                 format!("sync {at} to {to}, cut {cut}")
             }
             91..94 => self.sync_with_files_gone(at),
-            96..99 => {
+            96..100 => {
                 self.compact(at);
                 format!("compact {at}")
             }
-            99 if self.sides.len() > 3 => self.merge(at),
             94 if self.sides.len() < 5 => {
                 self.replay(at);
                 format!("replay of {at}")
@@ -910,85 +892,19 @@ impl World {
         // Most need something to change.
         let Some(act) = (0..6).find_map(|_| self.act(at)) else { return String::new() };
         let text = format!("{at}: {act:?}");
-        self.own(at, vec![act], None);
-        text
-    }
-
-    /// A batch of a store's own.
-    fn own(&mut self, at: usize, acts: Vec<Act>, actor: Option<&str>) {
-        self.sides[at].own(acts.clone(), actor);
+        self.sides[at].own(vec![act.clone()]);
+        if let Act::Points(run, points) = &act {
+            self.points.entry(*run).or_default().extend(points.iter().map(|point| point.value.to_bits()));
+        }
         let side = &self.sides[at];
         let entry = side.state.log.last().unwrap();
-        for act in &acts {
-            if let Act::Points(run, points) = act {
-                let known = self.points.entry(*run).or_default();
-                for value in points.iter().map(|point| point.value.to_bits()) {
-                    if !known.contains(&value) {
-                        known.push(value);
-                    }
-                }
-            }
-            for (of, what, value) in side.state.changes(act) {
-                if !matches!(of, Of::Model(_)) {
-                    let change = (entry.stamp, entry.made.store.0, entry.made.position, value);
-                    self.made.entry((of, what)).or_default().push(change);
-                }
+        for (of, what, value) in side.state.changes(&act) {
+            if !matches!(of, Of::Model(_)) {
+                let change = (entry.stamp, entry.made.store.0, entry.made.position, value);
+                self.made.entry((of, what)).or_default().push(change);
             }
         }
-    }
-
-    /// A source grows, or not; a store imports what it lacks of it, as an import does: runs, and points by what is there.
-    fn import(&mut self, at: usize) -> String {
-        let which = self.below(self.sources.len());
-        let number = self.fresh();
-        let grows = self.rng.below(3);
-        let count = self.sources[which].0.len();
-        if count == 0 || grows == 0 {
-            let mut id = [0xd0; 16];
-            id[..8].copy_from_slice(&number.to_le_bytes());
-            let run = (RunId(id), format!("d{number}"), format!("dt{number}"), Vec::new());
-            self.sources[which].0.push(run);
-        }
-        if count == 0 || grows < 2 {
-            // Older than any clock here, so that a look-up finds what another import brought.
-            let point = |step: u64| Point {
-                step: (number + step) as i64,
-                time: TimestampMs(900 * HOUR + (number + step) as i64),
-                value: number as f64 + step as f64 / 8.0,
-            };
-            let run = self.below(self.sources[which].0.len());
-            self.sources[which].0[run].3.extend((0..3).map(point));
-        }
-        if self.sides[at].state.experiments.is_empty() {
-            return format!("source {which} grows");
-        }
-        for (run, name, tag, points) in self.sources[which].0.clone() {
-            let of = Of::Run(run);
-            if !self.sides[at].state.runs.contains_key(&run) {
-                let tag = Act::Set(of.clone(), What::Tag("t".into()), Some(tag));
-                self.own(at, vec![Act::NewRun(run, name), tag], Some(IMPORT_ACTOR));
-            }
-            let state = &self.sides[at].state;
-            let here = state.points.get(&run);
-            let lacks = |point: &Point| here.is_none_or(|here| !here.contains(&point.value.to_bits()));
-            let lacking: Vec<Point> = points.into_iter().filter(lacks).collect();
-            // A deleted run takes no points.
-            if !lacking.is_empty() && state.value(&of, &What::Lifecycle).as_deref() == Some("active") {
-                self.own(at, vec![Act::Points(run, lacking)], Some(IMPORT_ACTOR));
-            }
-        }
-        format!("import of source {which} into {at}")
-    }
-
-    /// Takes all of a store into another one, and removes it.
-    fn merge(&mut self, at: usize) -> String {
-        let to = self.below(self.sides.len());
-        if at == to {
-            return String::new();
-        }
-        self.sync(at, to, false);
-        self.sides.remove(at);
-        format!("merge of {at} into {to}")
+        text
     }
 
     fn pair(&mut self, from: usize, to: usize) -> (&mut Side, &mut Side) {

@@ -983,6 +983,44 @@ fn import_version(side: &Side, number: u32, source: &str) {
     side.store.append(batch, crate::Durability::Sync).unwrap();
 }
 
+/// Appends what an import appends for a run of a source.
+fn import_run(side: &Side, run: crate::RunId, name: &str) {
+    let event = crate::engine::event::RunCreated {
+        run,
+        experiment: side.store.get_or_create_experiment("imported").unwrap(),
+        name: name.into(),
+        user_id: "ann".into(),
+        status: RunStatus::Running,
+        start_time_ms: 7,
+        artifact_location: None,
+        tags: Vec::new(),
+    };
+    let batch = crate::Batch::new().actor(crate::experiment::IMPORT_ACTOR).event(event);
+    side.store.append(batch, crate::Durability::Sync).unwrap();
+}
+
+/// A later import of the same run is a later word on its name, also where an earlier import said the same.
+#[test]
+fn a_run_that_two_stores_imported_has_one_name_whatever_the_order() {
+    let run = crate::RunId([7; 16]);
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let sides = [Side::at(10_000_000), Side::at(30_000_000), Side::at(20_000_000)];
+        import_run(&sides[0], run, "imported");
+        sync(&sides[0], &sides[2]);
+        sides[2].mlflow.update_run(&run.to_string(), None, None, Some("renamed")).unwrap();
+        import_run(&sides[1], run, "imported");
+        for _ in 0..3 {
+            for from in order {
+                for to in order.into_iter().filter(|to| *to != from) {
+                    sync(&sides[from], &sides[to]);
+                }
+            }
+        }
+        let names = sides.each_ref().map(|side| side.mlflow.run_info(&run.to_string()).unwrap().run_name);
+        assert_eq!(names, ["imported"; 3], "{order:?}");
+    }
+}
+
 /// Two stores imported one database, and had made different numbers of versions of their own since. Its next version has
 /// another number in each.
 #[test]
