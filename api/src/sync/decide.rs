@@ -21,8 +21,8 @@ use crate::engine::StoreId;
 use crate::engine::entity::{EntityKey, EntityState};
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::event::{
-    ExperimentTagsSet, LoggedModelTagsSet, ModelVersionCreated, ModelVersionTagsSet, RegisteredModelTagsSet,
-    RunDeleted, RunForked, RunTagsSet, RunUpdated,
+    ExperimentTagsSet, LoggedModelTagsSet, ModelVersionCreated, ModelVersionTagsSet, ModelVersionUpdated,
+    RegisteredModelTagsSet, RegisteredModelUpdated, RunDeleted, RunForked, RunTagsSet, RunUpdated,
 };
 use crate::{Error, Event, ExperimentId, Lifecycle, Result, RunId, Snapshot, Stage};
 
@@ -194,6 +194,11 @@ impl<'a> Decider<'a> {
                 let key = EntityKey::RegisteredModel(created.model);
                 if self.snapshot.entity(&key)?.is_some() {
                     self.out.report.known_count += 1;
+                    if let Some(description) = created.description {
+                        let (model, at_ms) = (created.model, created.last_updated_time_ms);
+                        let event = RegisteredModelUpdated { model, description: Some(description), at_ms };
+                        self.set(sent, event.into())?;
+                    }
                     if created.tags.is_empty() {
                         return Ok(());
                     }
@@ -266,6 +271,11 @@ impl<'a> Decider<'a> {
                 let model = entity_text(self.snapshot, &model)?;
                 self.problem(format!("{model}: version {} is another one here: theirs is left out", created.version));
                 return Ok(());
+            }
+            if let Some(description) = created.description {
+                let (model, version, at_ms) = (created.model, created.version, created.last_updated_time_ms);
+                let event = ModelVersionUpdated { model, version, description: Some(description), at_ms };
+                self.set(sent, event.into())?;
             }
             if created.tags.is_empty() {
                 return Ok(());

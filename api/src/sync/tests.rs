@@ -949,6 +949,11 @@ fn three_stores_end_equal_in_every_order() {
 
 /// Appends what an import appends for a version of a database's model; for version 1 also the model.
 fn import_version(side: &Side, number: u32, source: &str) {
+    import_described(side, number, source, None);
+}
+
+/// The same with a description of both.
+fn import_described(side: &Side, number: u32, source: &str, description: Option<&str>) {
     use crate::engine::event::{AliasSet, ModelVersionCreated, RegisteredModelCreated};
     let model = crate::RegisteredModelId(77);
     let mut batch = crate::Batch::new().actor(crate::experiment::IMPORT_ACTOR);
@@ -956,7 +961,7 @@ fn import_version(side: &Side, number: u32, source: &str) {
         batch = batch.event(RegisteredModelCreated {
             model,
             name: "fraud".into(),
-            description: None,
+            description: description.map(str::to_owned),
             creation_time_ms: 1,
             last_updated_time_ms: 1,
             tags: vec![],
@@ -971,7 +976,7 @@ fn import_version(side: &Side, number: u32, source: &str) {
         run_link: None,
         model_id: None,
         user_id: None,
-        description: None,
+        description: description.map(str::to_owned),
         stage: crate::Stage::None,
         status: crate::VersionStatus::Ready,
         status_message: None,
@@ -1018,6 +1023,25 @@ fn a_run_that_two_stores_imported_has_one_name_whatever_the_order() {
         }
         let names = sides.each_ref().map(|side| side.mlflow.run_info(&run.to_string()).unwrap().run_name);
         assert_eq!(names, ["imported"; 3], "{order:?}");
+    }
+}
+
+/// The source said something else of a model and its version when the second store imported them.
+#[test]
+fn descriptions_that_two_stores_imported_end_equal_whatever_the_order() {
+    for order in [[0, 1], [1, 0]] {
+        let sides = [Side::at(10_000_000), Side::at(30_000_000)];
+        import_described(&sides[0], 1, "s3://w", Some("first"));
+        import_described(&sides[1], 1, "s3://w", Some("second"));
+        for _ in 0..2 {
+            sync(&sides[order[0]], &sides[order[1]]);
+            sync(&sides[order[1]], &sides[order[0]]);
+        }
+        for side in &sides {
+            let model = side.mlflow.registered_model("fraud").unwrap().description;
+            let version = side.mlflow.model_version("fraud", "1").unwrap().description;
+            assert_eq!([model.as_deref(), version.as_deref()], [Some("second"); 2], "{order:?}");
+        }
     }
 }
 
