@@ -474,7 +474,7 @@ def violations(page, npm):
     return [(one["id"], [node["target"] for node in one["nodes"]][:3], one["nodes"][0]["failureSummary"][:300]) for one in found]
 
 
-# What opens over the page of runs: keys to press or elements to click, and what is there then.
+# What opens over the page of runs: the keys to press or elements to click, and the element that must then be there.
 BOXES = {
     "the sheet of keys": (["?"], "dialog .sheet"),
     "columns": (["c"], ".columns-box .choice"),

@@ -368,7 +368,7 @@ impl Batches {
         }
     }
 
-    /// Compares what is there with what was acknowledged, batch by batch: whole, once, and nothing of a refused one.
+    /// Checks that every acknowledged batch is there whole and once, and nothing of a refused one.
     fn check(&self, store: &Store, when: &str) {
         let query = HistoryQuery { limit: 1_000_000, ..HistoryQuery::default() };
         let columns = store.snapshot().unwrap().history(RUN, self.key, &query).unwrap().columns;

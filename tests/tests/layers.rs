@@ -179,6 +179,17 @@ const PROJECTS: Crate = Crate {
     imports_min: 60,
 };
 
+const CLIENT: Crate = Crate {
+    src: "../api/client/src",
+    levels: &[
+        &["address.rs", "call.rs", "error.rs"],
+        &["curl.rs", "login.rs"],
+        &["client.rs", "download.rs"],
+        &["lib.rs"],
+    ],
+    imports_min: 8,
+};
+
 const YAML: Crate = Crate {
     src: "../api/yaml/src",
     levels: &[&["error.rs", "value.rs"], &["text.rs", "scalar.rs", "strict.rs"], &["dump.rs", "load.rs"], &["lib.rs"]],
@@ -677,6 +688,11 @@ fn imports_of_the_python_extension_only_point_down() {
 #[test]
 fn imports_of_projects_only_point_down() {
     check(&PROJECTS);
+}
+
+#[test]
+fn imports_of_the_client_reader_only_point_down() {
+    check(&CLIENT);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::client::{Answer, Body, Call};
+use crate::call::{Answer, Body, Call};
 use crate::error::CallError;
 
 /// Makes a call.

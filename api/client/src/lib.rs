@@ -5,15 +5,17 @@
 //! that no program that links this needs TLS of its own.
 //!
 //! ```text
-//! client       a call and its answer
+//! client       a server, and http
 //! download     a file of the web
 //!   curl       https by curl
+//!     call     a call and its answer
 //!   address    parts of an address
 //!   login      who calls
 //!     error    why there is no answer
 //! ```
 
 mod address;
+mod call;
 mod client;
 mod curl;
 mod download;
@@ -21,6 +23,7 @@ mod error;
 mod login;
 
 pub use address::{escaped, query};
-pub use client::{Answer, Body, Call, Client};
+pub use call::{Answer, Body, Call};
+pub use client::Client;
 pub use download::download;
 pub use error::CallError;

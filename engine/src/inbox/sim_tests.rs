@@ -200,7 +200,7 @@ fn check(what: &str, disk: SimDisk, logged: &[Logged], must: impl Fn(&Logged) ->
     assert_eq!(found(&store), first, "{what}");
 }
 
-/// Takes a segment, or all of an inbox, after the death of all processes: what was acknowledged is there, or it is told
+/// Removes a segment, or a whole inbox, after all processes have died: what was acknowledged is there, or it is told
 /// that something is missing.
 fn check_taken(what: &str, crashed: &SimDisk, logged: &[Logged], acked: impl Fn(&Logged) -> bool) -> u64 {
     let mut told = 0;

@@ -181,7 +181,7 @@ fn curves(answer: &Columns, buckets: usize) -> Option<Vec<Curve>> {
     Some(out)
 }
 
-/// Points in at most so many buckets of equal width, as the store makes them.
+/// The points of a curve, reduced to buckets of equal width, as the store reduces them.
 fn in_buckets(mut points: Vec<(i64, f64)>, buckets: usize) -> Vec<Bucket> {
     // They come in order of time; points of one step stay in it.
     points.sort_by_key(|(step, _)| *step);

@@ -83,7 +83,7 @@ impl PointsHash {
         Self { digest: Sha256::new(), waiting: Vec::with_capacity(WAITING_BYTES) }
     }
 
-    /// Adds numbers: of one point, or what tells of it.
+    /// Adds numbers that a point consists of.
     pub(super) fn add<const N: usize>(&mut self, numbers: [u64; N]) {
         for number in numbers {
             self.waiting.extend_from_slice(&number.to_le_bytes());

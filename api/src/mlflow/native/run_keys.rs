@@ -39,7 +39,7 @@ pub(super) struct Counts {
     pub(super) bytes: usize,
 }
 
-/// A key in a map, and in the list that is made of it.
+/// Memory of a key besides its text: its entry in a map, and in the list that is made from the map.
 const KEY_BYTES: usize = 100;
 
 /// Counts a key; returns the bytes that a new one takes.

@@ -69,7 +69,7 @@ impl Pieces {
 
     /// The file has this length now.
     fn grown_to(&mut self, bytes: u64) {
-        // While a sync is under way and another one waits, nothing is asked for. One that failed is told at the end.
+        // If one sync runs and another one waits, a third would add nothing. `finish` reports a sync that failed.
         if bytes - self.asked_at_bytes >= PIECE_BYTES && self.ask.try_send(()).is_ok() {
             self.asked_at_bytes = bytes;
         }

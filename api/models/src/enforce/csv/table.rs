@@ -28,7 +28,7 @@ pub(super) struct Table {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) unique: String,
-    /// The name as the header has it, where this made another one of it.
+    /// The name in the header, if `unique` had to be made different from it.
     pub(super) repeats: Option<String>,
 }
 
@@ -103,7 +103,7 @@ impl Lines<'_> {
         }
     }
 
-    /// Reads a field up to the comma or the end of the line behind it.
+    /// Reads a field, and the comma or the end of the line after it.
     fn field(&mut self) -> Result<String, String> {
         let mut field = String::new();
         if let Some(mut quoted) = self.rest.strip_prefix('"') {
