@@ -108,7 +108,7 @@ pub const GROUPS: &[Group] = &[
             ),
             bar(
                 "reopen.frames_1000",
-                "first answer after kill -9: 64 MiB not checkpointed in frames of 1,000 points, 100 M points stored; against a read and check of 64 MiB",
+                "first answer after kill -9: 64 MiB not checkpointed in frames of 1,000 points, 100 M points stored; against a read, check, write and sync of 64 MiB",
                 "x",
                 AtMost(6.0),
             ),
