@@ -22,6 +22,8 @@ const MERGE_EVERY: Duration = Duration::from_millis(5);
 const MERGE_EVERY_MAX: Duration = Duration::from_millis(100);
 /// A checkpoint begins at most about this long after an append.
 const CHECKPOINT_EVERY_MS: u64 = 5_000;
+/// The least time between two checkpoints for large entities, unless they take three sixteenths of the memory budget.
+const CHECKPOINT_PAUSE_MS: u64 = 1_000;
 /// Log above the applied or sealed position at which work is due.
 const WORK_AT_BYTES: u64 = 64 << 20;
 
@@ -162,13 +164,26 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
     let mut appended = (core.pipeline.published(), clock.monotonic_ms());
     // What hot memory held when the store last became idle: snapshots may keep it there.
     let mut kept_bytes = 0;
+    // Of replaced states of entities, since memory was last given back to the system.
+    let mut freed_bytes = 0;
     while running(core, stop) {
         core.pipeline.room.seal_wanted.wait(SYNC_EVERY);
         let log_bytes = core.pipeline.log.placed_bytes();
         let unsealed = log_bytes.saturating_sub(sealed_bytes);
-        let memory_full = core.pipeline.hot_bytes() >= core.memory_bytes / 4;
         let entities = &core.pipeline.newest.hot;
-        let many = entities.len() >= ENTITIES_MAX || entities.bytes() as u64 >= core.memory_bytes / 16;
+        let part = core.memory_bytes / 16;
+        if entities.bytes() as u64 >= part {
+            freed_bytes += core.drop_replaced() as u64;
+            if freed_bytes >= 8 * part {
+                freed_bytes = 0;
+                give_back_freed_memory();
+            }
+        }
+        let memory_full = core.pipeline.hot_bytes() >= core.memory_bytes / 4;
+        // A large state is in memory again after its next change: it is not written to the index each time.
+        let paused = clock.monotonic_ms().saturating_sub(checkpointed_ms) >= CHECKPOINT_PAUSE_MS;
+        let entity_bytes = entities.bytes() as u64;
+        let many = entities.len() >= ENTITIES_MAX || entity_bytes >= 3 * part || entity_bytes >= part && paused;
         let due = clock.monotonic_ms().saturating_sub(checkpointed_ms) >= CHECKPOINT_EVERY_MS;
         let published = core.pipeline.published();
         if published != appended.0 {

@@ -93,6 +93,14 @@ impl Pins {
         self.held.lock().pins.values().map(|pin| pin.position).min()
     }
 
+    /// The positions that snapshots show, ascending. One that begins later shows what is published by then.
+    pub fn positions(&self) -> Vec<Lsn> {
+        let mut positions: Vec<Lsn> = self.held.lock().pins.values().map(|pin| pin.position).collect();
+        positions.sort_unstable();
+        positions.dedup();
+        positions
+    }
+
     /// A mark in time: snapshots that begin from now on come after it.
     pub fn mark(&self) -> u64 {
         self.held.lock().next

@@ -59,6 +59,7 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("files_that_nobody_takes", files_that_nobody_takes),
     ("tables_of_long_texts", tables_of_long_texts),
     ("curves_without_end", curves_without_end),
+    ("tags_of_one_run_one_by_one", tags_of_one_run_one_by_one),
 ];
 
 struct Server {
@@ -351,4 +352,27 @@ fn curves_without_end(server: &Server) {
     all_at_once(server, "POST", "/api/runlode/v1/curves", &curves(800));
     let (status, answer) = server.ask("POST", "/api/runlode/v1/curves", curves(8_000).as_bytes());
     assert_eq!(status, 400, "{}", String::from_utf8_lossy(&answer));
+}
+
+/// Each change of a run is a new state of it, as large as all its tags.
+fn tags_of_one_run_one_by_one(server: &Server) {
+    let run = server.run();
+    let value = "x".repeat(2_000);
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let (run, value) = (&run, &value);
+            scope.spawn(move || {
+                for tag in 0..600 {
+                    let body = json!({ "run_id": run, "key": format!("t{client}.{tag}"), "value": value });
+                    let (status, answer) = server.post("runs/set-tag", &body.to_string());
+                    assert_eq!(status, 200, "{answer}");
+                }
+            });
+        }
+    });
+    let (status, answer) = server.ask("GET", &format!("{API}runs/get?run_id={run}"), b"");
+    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+    let tags = answer["run"]["data"]["tags"].as_array().map_or(0, Vec::len);
+    // The run's name is a tag too.
+    assert_eq!((status, tags), (200, 4 * 600 + 1), "{answer}");
 }

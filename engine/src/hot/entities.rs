@@ -3,7 +3,8 @@
 //! Each key has its versions in the order of positions; a reader at P takes the last one at most P, or asks the index
 //! if there is none. Versions at most the pruned bound are dropped once the index has them and no snapshot reads below
 //! it. Read here first and in the *current* index afterwards, and no entity is missed: the index is refreshed before
-//! anything is pruned.
+//! anything is pruned. A version that a later one replaced may be dropped earlier: each is a whole state, and an entity
+//! that changes often would have thousands of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -211,6 +212,33 @@ impl HotEntities {
         out
     }
 
+    /// Drops versions that nobody can read any more: another one at most `settled` replaced them, and none of the
+    /// `pinned` positions, ascending, lies between the two. Checkpoints and snapshots that begin from now on must read at
+    /// `settled` or above. Returns the estimated bytes that were freed.
+    pub fn drop_replaced(&self, settled: Lsn, pinned: &[Lsn]) -> usize {
+        let mut dropped = Vec::new();
+        let mut state = self.state.write();
+        for versions in state.versions.values_mut().filter(|versions| versions.len() > 1) {
+            let mut kept = Vec::with_capacity(2);
+            let mut all = std::mem::take(versions).into_iter().peekable();
+            while let Some((lsn, entity)) = all.next() {
+                let is_read =
+                    |next: Lsn| pinned.get(pinned.partition_point(|at| *at < lsn)).is_some_and(|at| *at < next);
+                match all.peek() {
+                    Some((next, _)) if *next <= settled && !is_read(*next) => dropped.push(entity),
+                    _ => kept.push((lsn, entity)),
+                }
+            }
+            *versions = kept;
+        }
+        let freed = dropped.iter().map(|entity| entity.bytes() + SLOT_BYTES).sum();
+        self.bytes.fetch_sub(freed, Ordering::Relaxed);
+        drop(state);
+        // Outside the lock: large states take milliseconds.
+        drop(dropped);
+        freed
+    }
+
     /// Drops versions and events at most `up_to`: the index has them, and no snapshot reads below.
     pub fn prune(&self, up_to: Lsn) {
         let mut state = self.state.write();
@@ -249,6 +277,35 @@ impl HotEntities {
 mod tests {
     use super::*;
     use crate::entity::NameState;
+
+    #[test]
+    fn a_replaced_version_goes_unless_it_can_be_read() {
+        let key = EntityKey::ExperimentName("x".into());
+        let name = |at| Arc::new(EntityState::ExperimentName(NameState { owner: None, last: Lsn(at) }));
+        let last = |hot: &HotEntities, at| hot.at(&key, Lsn(at)).map(|state| state.last().0);
+        // Every choice of what is settled and pinned, against what each reader must see.
+        for settled in 0..=12u64 {
+            for pins in 0..1u32 << 12 {
+                let pinned: Vec<Lsn> = (0..12).filter(|bit| pins >> bit & 1 == 1).map(Lsn).collect();
+                if pinned.len() > 3 {
+                    continue;
+                }
+                let hot = HotEntities::default();
+                for at in [2, 5, 6, 9] {
+                    hot.publish(Lsn(at), [(key.clone(), name(at))], []);
+                }
+                let (all, freed) = (hot.bytes(), hot.drop_replaced(Lsn(settled), &pinned));
+                assert_eq!(hot.bytes() + freed, all);
+                for at in pinned.iter().map(|at| at.0).chain(settled..=12) {
+                    let right = [9, 6, 5, 2].into_iter().find(|version| *version <= at);
+                    assert_eq!(last(&hot, at), right, "settled {settled}, pinned {pinned:?}, read at {at}");
+                }
+                let needed = |from, to| to > settled || pinned.iter().any(|pin| pin.0 >= from && pin.0 < to);
+                let kept = 1 + [(2, 5), (5, 6), (6, 9)].iter().filter(|(from, to)| needed(*from, *to)).count();
+                assert_eq!(all - freed, kept * (name(1).bytes() + SLOT_BYTES), "settled {settled}, pinned {pinned:?}");
+            }
+        }
+    }
 
     #[test]
     fn counted_memory_is_given_back() {

@@ -97,7 +97,10 @@ impl Pipeline {
     /// Gives a prepared batch its position and publishes it; waits as `durability` says.
     pub(crate) fn commit(&self, mut prepared: Box<Prepared>, durability: Durability) -> Result<Lsn, Refused> {
         match durability {
-            Durability::Sync => self.group.submit(&self.sequencer, &self.room, prepared),
+            Durability::Sync => {
+                self.room.wait_for_entities(&self.sequencer)?;
+                self.group.submit(&self.sequencer, &self.room, prepared)
+            }
             Durability::Buffered => self.commit_buffered(&mut prepared),
         }
     }

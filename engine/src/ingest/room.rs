@@ -38,6 +38,13 @@ const SEAL_TIMED_PART: u64 = 8;
 /// How often a waiting append checks for room without being woken.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 
+/// What an append waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacks {
+    Memory,
+    Sync,
+}
+
 /// The conditions that appends wait for, and the signals that wake the threads which make room.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -90,6 +97,23 @@ impl Room {
             self.wait_for_room_slowly(sequencer)?;
         }
         Ok(())
+    }
+
+    /// Waits while states of entities take a quarter of the memory budget. For `Sync` appends, which wait for the disk
+    /// anyway: points that are to be sealed do not delay them.
+    ///
+    /// # Errors
+    /// Those of [`Room::wait_for_room`].
+    #[inline]
+    pub(super) fn wait_for_entities(&self, sequencer: &Sequencer) -> Result<()> {
+        if self.has_many_entities(sequencer) && self.background {
+            self.wait_while(sequencer, |room, sequencer| room.has_many_entities(sequencer).then_some(Lacks::Memory))?;
+        }
+        Ok(())
+    }
+
+    fn has_many_entities(&self, sequencer: &Sequencer) -> bool {
+        sequencer.newest.hot.bytes() as u64 >= self.memory_bytes / 4
     }
 
     #[inline]
@@ -175,21 +199,34 @@ impl Room {
         if !self.background {
             return Ok(());
         }
+        self.wait_while(sequencer, |room, sequencer| {
+            if sequencer.hot_bytes() >= room.memory_bytes / 2 {
+                Some(Lacks::Memory)
+            } else if sequencer.log.unsynced_bytes() >= WAIT_AT_BYTES {
+                Some(Lacks::Sync)
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Asks for what is lacking until nothing is.
+    #[cold]
+    fn wait_while(&self, sequencer: &Sequencer, lacks: impl Fn(&Self, &Sequencer) -> Option<Lacks>) -> Result<()> {
         let mut guard = self.durable_lock.lock();
         while sequencer.log.poisoned().is_none() {
             if self.closing.load(Ordering::Acquire) {
                 return Err(Error::Closed);
             }
-            let memory_full = sequencer.hot_bytes() >= self.memory_bytes / 2;
-            if memory_full {
-                if let Some(cause) = self.upkeep_failure.lock().clone() {
-                    return Err(cause);
+            match lacks(self, sequencer) {
+                Some(Lacks::Memory) => {
+                    if let Some(cause) = self.upkeep_failure.lock().clone() {
+                        return Err(cause);
+                    }
+                    self.seal_wanted.raise();
                 }
-                self.seal_wanted.raise();
-            } else if sequencer.log.unsynced_bytes() >= WAIT_AT_BYTES {
-                self.sync_wanted.raise();
-            } else {
-                break;
+                Some(Lacks::Sync) => self.sync_wanted.raise(),
+                None => break,
             }
             self.durable_moved.wait_for(&mut guard, ROOM_CHECK_EVERY);
         }
@@ -223,8 +260,10 @@ impl Room {
         if sequencer.log.wants_maintenance() {
             self.upkeep_wanted.remind();
         }
-        // Entities need no reminder: they are small, or few.
-        if sequencer.runs.bytes() as u64 >= self.memory_bytes / 4 {
+        // Below an eighth, the seal thread looks often enough.
+        if sequencer.runs.bytes() as u64 >= self.memory_bytes / 4
+            || sequencer.newest.hot.bytes() as u64 >= self.memory_bytes / 8
+        {
             self.seal_wanted.remind();
         }
     }
