@@ -708,8 +708,13 @@ fn a_project_of_trackio_is_imported() {
     assert_eq!((of("bad").point(0).value, of("system/cpu").point(0).value), (f64::INFINITY, 12.5));
     assert_eq!((of("loss").point(0).time.0, of("loss").len()), (1_796_076_213_926, 2));
 
-    connection.execute("INSERT INTO metrics (run_id, timestamp, run_name, step, metrics) SELECT run_id, timestamp, run_name, 2, '{\"loss\":3,\"text\":\"x\"}' FROM metrics LIMIT 1", []).unwrap();
+    connection.execute("INSERT INTO metrics (run_id, timestamp, run_name, step, metrics) SELECT run_id, timestamp, run_name, 2, '{\"loss\":3,\"text\":\"x\",\"val\":{\"acc\":{\"top 5\":0.75},\"note\":\"y\"},\"rows\":{\"_type\":\"trackio.table\",\"n\":3}}' FROM metrics LIMIT 1", []).unwrap();
     let more = import(source, &store);
-    assert!(!more.complete && more.batches_new == 1 && more.tables_left_out.len() == 1, "{more:#?}");
+    assert!(!more.complete && more.batches_new == 1, "{more:#?}");
+    // Numbers of nested objects come along; two texts and a table do not.
+    assert_eq!(more.tables_left_out.values().collect::<Vec<_>>(), [&3], "{more:#?}");
+    let nested = store.snapshot().unwrap().history(id, "val.acc.top 5", &HistoryQuery::default()).unwrap().columns;
+    assert_eq!((nested.len(), nested.point(0).value, nested.point(0).step), (1, 0.75, 2));
+    assert!(store.snapshot().unwrap().stats(id, "rows.n").unwrap().is_none());
     assert_equal(source, &store);
 }

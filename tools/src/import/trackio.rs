@@ -6,8 +6,8 @@
 //!  system_metrics run_id, timestamp, metrics (JSON)                    -> points of metrics system/...
 //! ```
 //!
-//! Texts, media and tables among the metrics are counted, as are rows of the other tables. Numbers that JSON lacks are the
-//! texts `NaN`, `Infinity` and `-Infinity`.
+//! Numbers of nested objects are metrics, their keys joined by dots. Texts, media and tables among the metrics are counted,
+//! as are rows of the other tables. Numbers that JSON lacks are the texts `NaN`, `Infinity` and `-Infinity`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -184,6 +184,24 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
+/// Calls `put` for a number, or for each number of an object, nested keys joined by dots as W&B joins them. An object with
+/// a `_type` is media or a table. Returns how many values are no numbers.
+fn each_number(key: &str, of: &Value, put: &mut dyn FnMut(&str, f64) -> Result<()>) -> Result<u64> {
+    match of {
+        Value::Object(fields) if !fields.is_empty() && !fields.contains_key("_type") => {
+            let mut others = 0;
+            for (name, value) in fields {
+                others += each_number(&format!("{key}.{}", plain_key(name)), value, put)?;
+            }
+            Ok(others)
+        }
+        value => match number(value) {
+            Some(value) => put(key, value).map(|()| 0),
+            None => Ok(1),
+        },
+    }
+}
+
 struct TrackioPoints {
     path: PathBuf,
 }
@@ -198,13 +216,10 @@ impl RunPoints for TrackioPoints {
                 return Ok(());
             };
             for (key, value) in &fields {
-                match number(value) {
-                    Some(value) => {
-                        let point = Point { step, time: TimestampMs(time_ms), value };
-                        put(&RunPoint { key: &format!("{prefix}{}", plain_key(key)), point, dataset: None })?;
-                    }
-                    None => others += 1,
-                }
+                others += each_number(&format!("{prefix}{}", plain_key(key)), value, &mut |key, value| {
+                    let point = Point { step, time: TimestampMs(time_ms), value };
+                    put(&RunPoint { key, point, dataset: None })
+                })?;
             }
             Ok(())
         };
