@@ -60,6 +60,7 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("tables_of_long_texts", tables_of_long_texts),
     ("curves_without_end", curves_without_end),
     ("tags_of_one_run_one_by_one", tags_of_one_run_one_by_one),
+    ("searches_of_long_texts", searches_of_long_texts),
 ];
 
 struct Server {
@@ -375,4 +376,33 @@ fn tags_of_one_run_one_by_one(server: &Server) {
     let tags = answer["run"]["data"]["tags"].as_array().map_or(0, Vec::len);
     // The run's name is a tag too.
     assert_eq!((status, tags), (200, 4 * 600 + 1), "{answer}");
+}
+
+/// Columns of all tags would be larger than the whole budget.
+fn searches_of_long_texts(server: &Server) {
+    for run in 0..1_500 {
+        let id = server.run();
+        let text = |tag: usize| format!("{}{}", (run * 7 + tag) % 1_500, "x".repeat(5_000));
+        let tags: Vec<Value> = (0..20).map(|tag| json!({ "key": format!("t{tag}"), "value": text(tag) })).collect();
+        let (status, answer) = server.post("runs/log-batch", &json!({ "run_id": id, "tags": tags }).to_string());
+        assert_eq!(status, 200, "{answer}");
+    }
+    for query in [
+        json!({ "order_by": ["tags.t1 DESC"] }),
+        json!({ "filter": "tags.t2 LIKE '7xx%'", "order_by": ["tags.t3"] }),
+        json!({ "order_by": ["attributes.run_name"] }),
+    ] {
+        let mut body = query.clone();
+        body["experiment_ids"] = json!(["0"]);
+        body["max_results"] = json!(3);
+        let (status, answer) = server.post("runs/search", &body.to_string());
+        let found = answer["runs"].as_array().map_or(0, Vec::len);
+        let right = if query["filter"].is_null() { 3 } else { 1 };
+        assert_eq!((status, found), (200, right), "{query}");
+        if query["order_by"][0] == "tags.t1 DESC" {
+            let tags = answer["runs"][0]["data"]["tags"].as_array().expect("tags");
+            let first = tags.iter().find(|tag| tag["key"] == "t1").and_then(|tag| tag["value"].as_str());
+            assert!(first.is_some_and(|text| text.starts_with("9xx")), "{query}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::asked::asked;
 use super::filter::{NumberKey, Term, TextKey};
+use super::kept::Kept;
 use super::number::{NO_TIME, NumberColumn};
 use super::request::SearchQuery;
 use super::row::{Source, status_text, time_key};
@@ -73,12 +74,15 @@ impl Only {
 }
 
 impl Projection {
-    /// An empty projection with the metrics of a query; [`Projection::asked_metrics`] says which stats its rows need.
+    /// An empty projection with the metrics, params and tags of a query; [`Projection::asked_metrics`] says which stats its rows need.
     ///
     /// # Errors
     /// Those of `source`.
     pub(crate) fn of_query(experiment: ExperimentId, query: &SearchQuery, source: &dyn Source) -> Result<Self> {
         let mut projection = Self::of_asked_metrics(experiment);
+        let only = Only::of(query);
+        let kept = |keys: BTreeSet<String>| Kept::Only(keys.into_iter().map(String::into_boxed_str).collect());
+        (projection.kept_params, projection.kept_tags) = (kept(only.params), kept(only.tags));
         for (key, aggregates) in asked(query, source)? {
             let mut columns = MetricColumns::default();
             for aggregate in aggregates {

@@ -15,13 +15,15 @@
 //! - After `upsert` a run's row holds exactly the given data, whatever was there before.
 //! - Derived data (ranks, parsed numbers, columns of aggregates, exact counts) is made by [`Projection::prepare`] for
 //!   the queries that need it; `search` only reads, so several may run at once.
-//! - The columns hold what search reads, not the runs: answers are ids.
+//! - The columns hold what search reads, not the runs: answers are ids. Params and tags of long texts may have none
+//!   ([`super::long_texts`]): a query that asks for them must not be answered here.
 
 use std::collections::BTreeMap;
 
 use super::column::{CHUNK_ROWS, Mask, NONE, split};
 use super::datasets::pack_datasets;
 use super::filter::{Aggregate, NumberKey, NumberTest, Term, TextKey, TextTest};
+use super::kept::Kept;
 use super::number::{NO_TIME, NumberColumn, TimeColumn};
 use super::request::{SearchQuery, View};
 use super::row::{RunRow, Source, status_text, time_key};
@@ -111,6 +113,12 @@ pub struct Projection {
     pub(crate) metrics: BTreeMap<KeyId, MetricColumns>,
     /// Whether only metrics that a query asked for have columns; see [`Projection::of_asked_metrics`].
     pub(crate) asked_only: bool,
+    pub(crate) kept_params: Kept,
+    pub(crate) kept_tags: Kept,
+    /// Bytes that the columns of params and tags may take; see [`Projection::bound_texts`].
+    pub(super) texts_bytes_max: Option<usize>,
+    /// Bytes of texts added since the columns were measured.
+    pub(super) texts_added_bytes: usize,
     stamp: u64,
 }
 
@@ -127,19 +135,24 @@ struct Attributes<'a> {
     datasets: Option<&'a str>,
 }
 
-/// Sets the columns of a run's params or tags, and stamps them.
+/// Sets the columns of a run's params or tags, those that are kept, and stamps them. Returns how many, and the bytes of
+/// their texts.
 fn put_pairs<'a>(
     columns: &mut BTreeMap<Box<str>, TextColumn>,
+    kept: &Kept,
     at: u32,
     stamp: u64,
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Result<()> {
+) -> Result<(usize, usize)> {
     // Pairs and columns are both in the order of keys, and most runs have most keys: walking both compares one key a
     // pair, where a lookup compares many.
     let (few, _) = pairs.size_hint();
     let mut walk = (columns.len() <= few * WALKED_PER_PAIR).then(|| columns.iter_mut().peekable());
     let mut others = Vec::new();
-    for (key, value) in pairs {
+    let (mut count, mut bytes) = (0, 0);
+    for (key, value) in pairs.filter(|(key, _)| kept.has(key)) {
+        count += 1;
+        bytes += value.len();
         let found = walk.as_mut().and_then(|walk| {
             while walk.next_if(|(column, _)| ***column < *key).is_some() {}
             walk.next_if(|(column, _)| ***column == *key)
@@ -159,7 +172,7 @@ fn put_pairs<'a>(
         column.set(at, Some(value))?;
         column.stamp = stamp;
     }
-    Ok(())
+    Ok((count, bytes))
 }
 
 /// With more columns than this for each pair of a run, its keys are looked up.
@@ -222,9 +235,14 @@ impl Projection {
             datasets: packed.as_deref(),
         };
         self.put_attributes(at, &attributes)?;
-        for (columns, list) in [(&mut self.params, &state.params), (&mut self.tags, &state.tags)] {
-            put_pairs(columns, at, self.stamp, list.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
-            if columns.len() > list.len() {
+        let mut text_bytes = 0;
+        let lists =
+            [(&mut self.params, &self.kept_params, &state.params), (&mut self.tags, &self.kept_tags, &state.tags)];
+        for (columns, kept, list) in lists {
+            let pairs = list.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            let (count, bytes) = put_pairs(columns, kept, at, self.stamp, pairs)?;
+            text_bytes += bytes;
+            if columns.len() > count {
                 for column in columns.values_mut().filter(|column| column.stamp != self.stamp) {
                     column.set(at, None)?;
                 }
@@ -236,6 +254,7 @@ impl Projection {
                 column.set(at, None);
             }
         }
+        self.added_texts(text_bytes);
         Ok(())
     }
 
@@ -272,10 +291,15 @@ impl Projection {
             datasets: None,
         };
         self.put_attributes(at, &attributes)?;
-        for (columns, list) in [(&mut self.params, &state.params), (&mut self.tags, &state.tags)] {
-            put_pairs(columns, at, self.stamp, list.iter().map(|pair| (pair.0.as_str(), pair.1.as_str())))?;
+        let mut text_bytes = 0;
+        let lists =
+            [(&mut self.params, &self.kept_params, &state.params), (&mut self.tags, &self.kept_tags, &state.tags)];
+        for (columns, kept, list) in lists {
+            let pairs = list.iter().map(|pair| (pair.0.as_str(), pair.1.as_str()));
+            text_bytes += put_pairs(columns, kept, at, self.stamp, pairs)?.1;
         }
         self.put_stats(at, stats);
+        self.added_texts(text_bytes);
         Ok(())
     }
 
@@ -315,6 +339,10 @@ impl Projection {
             tags: texts(&self.tags)?,
             metrics: metrics.collect(),
             asked_only: self.asked_only,
+            kept_params: self.kept_params.clone(),
+            kept_tags: self.kept_tags.clone(),
+            texts_bytes_max: self.texts_bytes_max,
+            texts_added_bytes: self.texts_added_bytes,
             stamp: self.stamp,
         })
     }

@@ -53,7 +53,8 @@ impl Snapshot {
         let way_bytes = if self.core.read_only && !self.core.from_index { 0 } else { WAY_FROM_INDEX_BYTES_MAX };
         match self.changed_between(from, standing.listed_above, generation, way_bytes) {
             Some(changed) => {
-                let (projection, lifecycle_lsn) = read_index(&self.index, &self.core.pipeline.dictionary, experiment)?;
+                let empty = self.empty_projection(experiment)?;
+                let (projection, lifecycle_lsn) = read_index(&self.index, &self.core.pipeline.dictionary, empty)?;
                 standing.projection = projection;
                 standing.lifecycle_lsn = lifecycle_lsn;
                 standing.generation = generation;
@@ -61,7 +62,7 @@ impl Snapshot {
                 Ok(changed)
             }
             None => {
-                standing.projection = empty_projection(&self.index, experiment)?;
+                standing.projection = self.empty_projection(experiment)?;
                 standing.lifecycle_lsn = state.lifecycle_lsn;
                 for run in self.runs_of(experiment)? {
                     self.upsert(state, run, &mut standing.projection)?;
@@ -69,6 +70,19 @@ impl Snapshot {
                 Ok(FxHashSet::default())
             }
         }
+    }
+
+    /// Bytes that the params and tags of a projection may take: half of what all projections may.
+    fn texts_bytes_max(&self) -> usize {
+        usize::try_from(self.core.projections.bytes_max() / 2).unwrap_or(usize::MAX)
+    }
+
+    fn empty_projection(&self, experiment: ExperimentId) -> Result<Projection> {
+        let index = &self.index;
+        let many = index.stats_count_estimate()? >= index.runs_count()?.saturating_mul(SERIES_PER_RUN_MANY).max(1);
+        let mut empty = if many { Projection::of_asked_metrics(experiment) } else { Projection::new(experiment) };
+        empty.bound_texts(self.texts_bytes_max());
+        Ok(empty)
     }
 
     /// Whether an experiment has columns in `search.snap`.
@@ -88,7 +102,8 @@ impl Snapshot {
         let way_bytes = part.len_bytes.saturating_mul(WAY_PER_SAVED_BYTE).min(WAY_BYTES_MAX);
         let log_bytes = self.core.pipeline.log.placed_bytes();
         let changed = self.changed_between(part.position, standing.listed_above, part.generation, way_bytes)?;
-        let projection = file.load(&part).ok()?;
+        let mut projection = file.load(&part).ok()?;
+        projection.bound_texts(self.texts_bytes_max());
         // So many runs changed that the index is faster.
         if changed.len() > 1000.max(projection.len() / 2) {
             return None;
@@ -150,15 +165,10 @@ impl Snapshot {
 /// With this many series per run or more, on average, a search reads only the series that it asks for.
 const SERIES_PER_RUN_MANY: u64 = if cfg!(test) { 3 } else { 64 };
 
-fn empty_projection(index: &IndexRead, experiment: ExperimentId) -> Result<Projection> {
-    let many = index.stats_count_estimate()? >= index.runs_count()?.saturating_mul(SERIES_PER_RUN_MANY).max(1);
-    Ok(if many { Projection::of_asked_metrics(experiment) } else { Projection::new(experiment) })
-}
-
-/// Reads the runs of an experiment from the index. Also returns the position of the lifecycle that the projection
-/// shows.
-fn read_index(index: &IndexRead, dictionary: &Dictionary, experiment: ExperimentId) -> Result<(Projection, Lsn)> {
-    let mut projection = empty_projection(index, experiment)?;
+/// Reads the runs of a projection's experiment from the index into it. Also returns the position of the lifecycle that it
+/// shows then.
+fn read_index(index: &IndexRead, dictionary: &Dictionary, mut projection: Projection) -> Result<(Projection, Lsn)> {
+    let experiment = projection.experiment();
     let wanted = if projection.asked_metrics().is_none() { WantedStats::All } else { WantedStats::Of(&[]) };
     let state = index.entity(&EntityKey::Experiment(experiment))?;
     let Some(EntityState::Experiment(state)) = state.as_deref() else { return Ok((projection, Lsn::ZERO)) };

@@ -2,7 +2,8 @@
 //!
 //! A command opens a store, searches once and ends. To make all columns for that, every key of every run would be read and
 //! kept; a query reads a few of them. So the first searches of a store that is open for reading, by its index, make just
-//! their own columns, unless `search.snap` has all. Later ones make all columns: who searches again will go on.
+//! their own columns, unless `search.snap` has all. Later ones make all columns: who searches again will go on. A query of
+//! a param or tag that has no column, because its texts are too long to be kept, is answered like this too.
 
 use std::sync::Arc;
 
@@ -34,7 +35,18 @@ impl Snapshot {
         if !core.read_only || !core.from_index || many || core.projections.count_once() >= SEARCHES {
             return Ok(None);
         }
-        // What is above the index is in memory, in a process that writes nothing.
+        self.search_own(query, experiments, source).map(Some)
+    }
+
+    /// The answer to a query by columns that are made for it alone.
+    pub(super) fn search_own(
+        &self,
+        query: &SearchQuery,
+        experiments: &[(ExperimentId, Arc<ExperimentState>)],
+        source: &dyn Source,
+    ) -> Result<SearchPage> {
+        let core = &self.core;
+        // What is above this snapshot's index stays in memory while the snapshot is held.
         let points = core.pipeline.runs.all();
         let only = Only::of(query);
         let mut projections = Vec::with_capacity(experiments.len());
@@ -48,7 +60,7 @@ impl Snapshot {
             projections.push(projection);
         }
         self.check()?;
-        search(query, &projections.iter().collect::<Vec<_>>(), source).map(Some)
+        search(query, &projections.iter().collect::<Vec<_>>(), source)
     }
 
     /// Reads the runs of an experiment from the index.

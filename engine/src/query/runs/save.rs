@@ -72,9 +72,11 @@ impl Core {
         self.write_searches()
     }
 
-    /// Whether reading a projection from the index takes noticeably long.
+    /// Whether reading a projection from the index takes noticeably long. One that lacks columns is not saved: the file
+    /// says nothing of them.
     fn is_worth_saving(&self, projection: &Projection) -> bool {
-        projection.len() >= self.search_snap_runs_min || projection.memory_bytes() >= SAVED_BYTES_MIN
+        projection.has_all_texts()
+            && (projection.len() >= self.search_snap_runs_min || projection.memory_bytes() >= SAVED_BYTES_MIN)
     }
 
     fn bring_forward(self: &Arc<Self>, closing: bool) -> Result<()> {
@@ -126,6 +128,10 @@ impl Core {
                 {
                     writer.add(part_of(experiment, position, &guard), |sink| guard.projection.save(position, sink))?;
                     marks.push((standing, SavedAt { changes: guard.changes, log_bytes }));
+                    continue;
+                }
+                if !guard.projection.has_all_texts() {
+                    // The part of before would be read only to be cut again.
                     continue;
                 }
             }

@@ -113,6 +113,10 @@ impl Snapshot {
                 }
             }
         }
+        if ready.iter().any(|standing| standing.projection.lacks(query)) {
+            drop(ready);
+            return self.search_own(query, &states, source);
+        }
         let projections: Vec<&Projection> = ready.iter().map(|standing| &standing.projection).collect();
         search(query, &projections, source)
     }
@@ -164,6 +168,9 @@ impl Snapshot {
         projections.bound(bytes_max.saturating_sub(bytes));
         if bytes > bytes_max {
             projection.drop_columns_but(query, self)?;
+            // What is left are texts, mostly. The query is answered by columns of its own if it asks for one that goes.
+            let rest = (projection.memory_bytes() - projection.texts_memory_bytes()) as u64;
+            projection.bound_texts(usize::try_from(bytes_max.saturating_sub(rest)).unwrap_or(usize::MAX));
         }
         Ok(())
     }
@@ -270,5 +277,7 @@ impl Snapshot {
     }
 }
 
+#[cfg(test)]
+mod long_texts;
 #[cfg(test)]
 mod tests;
