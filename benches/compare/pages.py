@@ -10,7 +10,8 @@ Needs the Python package ``playwright`` and Chromium; for accessibility axe-core
 Prints one line a bar: what, measured, bar, reached or not; ``MLflow`` lines have no bar. Times begin at navigation, in a
 new profile without cache, and end after the frame that shows what was waited for. ``wall`` is what a clock says; ``work``
 is what the main thread of the page computed (scripts, style, layout, paint calls), from Chromium's trace in thread time: on
-a machine that is busy with other things this is the page's own share.
+a machine that is busy with other things this is the page's own share. ``floor`` is an empty page with one table and one
+canvas, of the same server, measured in turns with the page: what Chromium takes before any of our work.
 """
 
 import argparse
@@ -102,6 +103,21 @@ WATCH = """(() => {
   requestAnimationFrame(look);
 })()"""
 
+# An answer of a few bytes, and what is drawn into it with its first frame: a table of one screen, and one canvas.
+FLOOR_PATH = "/health"
+FLOOR = """(() => {
+  const table = document.createElement('table'), canvas = document.createElement('canvas');
+  for (let row = 0; row < 25; row += 1) {
+    const cells = table.insertRow();
+    for (let at = 0; at < 8; at += 1) cells.insertCell().textContent = `${row * at}`;
+  }
+  document.body.replaceChildren(table, canvas);
+  const pen = canvas.getContext('2d');
+  pen.lineTo(300, 150);
+  pen.stroke();
+  return true;
+})()"""
+
 SCROLL = """async (scroll) => {
   const element = document.querySelector(scroll.what), times = [];
   let last = await new Promise(requestAnimationFrame);
@@ -134,13 +150,15 @@ class Browser:
         return page, None
 
     def median_ms(self, path, ready):
-        times = []
+        """Until a page is ready, and until an empty one is: medians, in ms."""
+        times = {path: [], FLOOR_PATH: []}
         for _ in range(REPEATS):
-            page, ms = self.open(path, ready)
-            assert ms is not None, f"{path} does not get ready"
-            times.append(ms)
-            page.context.close()
-        return statistics.median(times)
+            for one, is_ready in ((path, ready), (FLOOR_PATH, FLOOR)):
+                page, ms = self.open(one, is_ready)
+                assert ms is not None, f"{one} does not get ready"
+                times[one].append(ms)
+                page.context.close()
+        return statistics.median(times[path]), statistics.median(times[FLOOR_PATH])
 
     def work_ms(self, path, ready, server):
         """What the page's main thread worked until it was ready, and the server for it: medians, in ms."""
@@ -160,7 +178,9 @@ class Browser:
 
     def first(self, what, path, ready, limit, server):
         """The lines of what a page shows first."""
-        bar(f"{what} (wall)", self.median_ms(path, ready), limit, "ms")
+        wall, floor = self.median_ms(path, ready)
+        bar(f"{what} (wall)", wall, limit, "ms")
+        print(f"    floor {floor:.0f} ms", flush=True)
         work, served = self.work_ms(path, ready, server)
         bar(f"{what} (work of page and server)", work + served, limit, "ms")
         print(f"    page {work:.0f} ms, server {served:.0f} ms", flush=True)

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! - A window ends when its points reach the budget, so memory is bounded. It never splits a position, whose points fit
-//!   one frame of the log.
+//!   one frame of the log. The first window is small and each next one larger, for readers that want a few batches.
+//! - Whether points of a run are wanted is asked when a window meets its chunks, not for all chunks of a stretch.
 //! - A stretch is the range whose chunks are listed at once; it ends when the list is full. So a directory of any length
 //!   is scanned a few times, not once for each window. If more chunks overlap a single position than the list can hold,
 //!   each window scans the directory; decoding that many chunks costs far more.
@@ -20,6 +21,8 @@
 //!   many long series were logged side by side, each window decodes all chunks that are open there.
 
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::read::SeriesFile;
 use super::window::{Gather, Listed, Placed, Window};
@@ -47,13 +50,44 @@ const CHUNKS_MIN: u64 = 1 << 16;
 /// About how often a large directory is scanned in all.
 const SCANS: u64 = 8;
 
+/// About how many points the first window has.
+const FIRST_POINTS: usize = 1 << 14;
+/// Runs of a window that are known to be wanted or not; with more, they are asked for again.
+const KNOWN_RUNS_MAX: usize = 1 << 16;
+
 /// Says of which runs points are wanted.
 pub(crate) type Wanted<'a> = &'a mut dyn FnMut(RunId) -> Result<bool>;
+
+/// What was said of the runs of a window.
+struct Asked<'a> {
+    wanted: Wanted<'a>,
+    known: FxHashMap<RunId, bool>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(wanted: Wanted<'a>) -> Self {
+        Self { wanted, known: FxHashMap::default() }
+    }
+
+    fn is_wanted(&mut self, run: RunId) -> Result<bool> {
+        if let Some(known) = self.known.get(&run) {
+            return Ok(*known);
+        }
+        if self.known.len() == KNOWN_RUNS_MAX {
+            self.known.clear();
+        }
+        let is_wanted = (self.wanted)(run)?;
+        self.known.insert(run, is_wanted);
+        Ok(is_wanted)
+    }
+}
 
 /// Reads some series files by position.
 #[derive(Debug)]
 pub(crate) struct ByPosition {
     files: Vec<Arc<SeriesFile>>,
+    /// Points of the next window, about.
+    points: usize,
     points_max: usize,
     chunks_max: usize,
     stretch: Stretch,
@@ -79,7 +113,9 @@ impl ByPosition {
     pub(crate) fn new(files: Vec<Arc<SeriesFile>>, budget: Budget) -> Self {
         let all = files.iter().map(|file| file.footer().chunks).sum::<u64>();
         let chunks_max = usize::try_from((all / SCANS).max(CHUNKS_MIN)).unwrap_or(usize::MAX).min(budget.chunks).max(2);
-        Self { files, points_max: budget.points.max(1), chunks_max, stretch: Stretch::default() }
+        let points_max = budget.points.max(1);
+        let points = points_max.min(FIRST_POINTS);
+        Self { files, points, points_max, chunks_max, stretch: Stretch::default() }
     }
 
     /// The points of the positions from `first` on, up to [`Window::last`], which is at most `last`. It is cheapest to
@@ -90,25 +126,28 @@ impl ByPosition {
     pub(crate) fn window(&mut self, first: Lsn, last: Lsn, wanted: Wanted<'_>) -> Result<Window> {
         let (first, last) = (first.0, last.0);
         let goes_on = self.stretch.from == first && first <= self.stretch.last;
-        if !goes_on && !self.list(first, last, wanted)? {
-            return self.scan_window(first, last, wanted);
-        }
-        let window = self.listed_window(last);
-        if window.is_err() {
+        let mut asked = Asked::new(wanted);
+        let window = if goes_on || self.list(first, last)? {
+            self.listed_window(last, &mut asked)
+        } else {
+            self.scan_window(first, last, &mut asked)
+        };
+        match &window {
+            Ok(_) => self.points = self.points.saturating_mul(2).min(self.points_max),
             // The stretch is partly consumed: the next call begins again.
-            self.stretch = Stretch::default();
+            Err(_) => self.stretch = Stretch::default(),
         }
         window
     }
 
     /// Begins a stretch. `false`: too many chunks contain its first position.
-    fn list(&mut self, first: u64, last: u64, wanted: Wanted<'_>) -> Result<bool> {
+    fn list(&mut self, first: u64, last: u64) -> Result<bool> {
         let max = self.chunks_max;
         let mut end = last;
         // Reuse the memory of the previous stretch.
         let mut chunks = std::mem::take(&mut self.stretch).chunks;
         chunks.clear();
-        let whole = self.scan(first, &mut end, wanted, |chunk, end| {
+        let whole = self.scan(first, &mut end, |chunk, end| {
             chunks.push(chunk);
             if chunks.len() < max {
                 return Ok(true);
@@ -131,33 +170,18 @@ impl ByPosition {
 
     /// Calls `each` with every chunk that has points from `first` to `end`, until it returns `false`. `each` may lower
     /// `end`.
-    fn scan(
-        &self,
-        first: u64,
-        end: &mut u64,
-        wanted: Wanted<'_>,
-        mut each: impl FnMut(Listed, &mut u64) -> Result<bool>,
-    ) -> Result<bool> {
+    fn scan(&self, first: u64, end: &mut u64, mut each: impl FnMut(Listed, &mut u64) -> Result<bool>) -> Result<bool> {
         for (number, file) in (0..).zip(&self.files) {
             let (before, to) = file.footer().covered;
             if to.0 < first || before.0 >= *end {
                 continue;
             }
-            let mut run: Option<(RunId, bool)> = None;
             for item in file.directory() {
                 let (series, entry) = item?;
                 if entry.lsn_max < first || entry.lsn_min > *end {
                     continue;
                 }
-                let is_wanted = match run {
-                    Some((id, is_wanted)) if id == series.run => is_wanted,
-                    _ => {
-                        let is_wanted = wanted(series.run)?;
-                        run = Some((series.run, is_wanted));
-                        is_wanted
-                    }
-                };
-                if is_wanted && !each(Listed::new(series, number, &entry), end)? {
+                if !each(Listed::new(series, number, &entry), end)? {
                     return Ok(false);
                 }
             }
@@ -166,26 +190,31 @@ impl ByPosition {
     }
 
     /// The next window of the stretch.
-    fn listed_window(&mut self, last: u64) -> Result<Window> {
+    fn listed_window(&mut self, last: u64, asked: &mut Asked<'_>) -> Result<Window> {
+        let points_max = self.points;
         let Stretch { chunks, open, next, from, last: end } = &mut self.stretch;
-        let mut gather = Gather::new(*from, last.min(*end), self.points_max);
+        let mut gather = Gather::new(*from, last.min(*end), points_max);
         // Avoid cutting chunks: the window ends before the first chunk that is too many.
         let mut count = 0;
         let fits = chunks.get(*next..).unwrap_or_default().iter().find(|chunk| {
             count += chunk.count();
-            count > self.points_max && chunk.lsn_min > *from
+            count > points_max && chunk.lsn_min > *from
         });
         if let Some(too_many) = fits {
             gather.last = gather.last.min(too_many.lsn_min - 1);
         }
+        let mut take = |chunk: &Listed, gather: &mut Gather| match asked.is_wanted(chunk.run())? {
+            true => gather.take(&self.files, chunk),
+            false => Ok(()),
+        };
         for at in open.iter() {
             if let Some(chunk) = chunks.get(*at as usize) {
-                gather.take(&self.files, chunk)?;
+                take(chunk, &mut gather)?;
             }
         }
         let begun = *next;
         while let Some(chunk) = chunks.get(*next).filter(|chunk| chunk.lsn_min <= gather.last) {
-            gather.take(&self.files, chunk)?;
+            take(chunk, &mut gather)?;
             *next += 1;
         }
         // The window may have become shorter meanwhile.
@@ -200,11 +229,13 @@ impl ByPosition {
     }
 
     /// Fills a window by scanning the whole directory.
-    fn scan_window(&self, first: u64, last: u64, wanted: Wanted<'_>) -> Result<Window> {
-        let mut gather = Gather::new(first, last, self.points_max);
+    fn scan_window(&self, first: u64, last: u64, asked: &mut Asked<'_>) -> Result<Window> {
+        let mut gather = Gather::new(first, last, self.points);
         let mut end = last;
-        self.scan(first, &mut end, wanted, |chunk, end| {
-            gather.take(&self.files, &chunk)?;
+        self.scan(first, &mut end, |chunk, end| {
+            if asked.is_wanted(chunk.run())? {
+                gather.take(&self.files, &chunk)?;
+            }
             *end = gather.last;
             Ok(true)
         })?;
@@ -321,6 +352,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_first_batches_are_read_without_the_rest() {
+        let disk = Memory::new();
+        disk.create_dir("series").unwrap();
+        let mut writer = SeriesFileWriter::create(&disk, "series/1.ser", STORE, 1, (Lsn(0), Lsn(1 << 20))).unwrap();
+        for run in 0..20_000u64 {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&run.to_be_bytes());
+            let mut columns = Columns::default();
+            for step in 0..10 {
+                columns.push(Point { step, ..Point::default() }, Lsn(1 + run * 10 + step as u64), ContextId(0));
+            }
+            writer.push(SeriesId { run: RunId(id), key: KeyId(0) }, &columns, &mut ValueHint::default()).unwrap();
+        }
+        writer.finish().unwrap();
+        let file = SeriesFile::open(&disk, "series/1.ser", STORE).unwrap();
+        let mut by_position = ByPosition::new(vec![file], Budget::default());
+        let mut runs = 0;
+        let mut wanted = |_: RunId| {
+            runs += 1;
+            Ok(true)
+        };
+        let first = by_position.window(Lsn(1), Lsn(200_000), &mut wanted).unwrap();
+        assert!(first.last().0 <= 40_000, "a window up to {}", first.last());
+        // A reader that goes on soon has windows as large as its budget.
+        let (mut from, mut windows) = (first.last().next(), 1);
+        while from <= Lsn(200_000) {
+            from = by_position.window(from, Lsn(200_000), &mut |_| Ok(true)).unwrap().last().next();
+            windows += 1;
+        }
+        assert!(windows <= 5, "{windows} windows");
+        assert!(runs <= 4_000, "{runs} of 20,000 runs were asked for");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::chunk::ColumnSet;
 use super::entry::ChunkEntry;
 use super::read::SeriesFile;
 use crate::error::Result;
-use crate::id::{ContextId, Lsn, SeriesId};
+use crate::id::{ContextId, Lsn, RunId, SeriesId};
 use crate::point::{Columns, Point};
 use crate::time::TimestampMs;
 
@@ -38,6 +38,10 @@ impl Listed {
             Place::Chunk { lsn_max: entry.lsn_max, offset: entry.offset, len: entry.len, count, slot: entry.slot }
         };
         Self { series, file, lsn_min: entry.lsn_min, place }
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        self.series.run
     }
 
     pub(super) fn lsn_max(&self) -> u64 {

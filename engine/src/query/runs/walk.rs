@@ -11,6 +11,7 @@
 //! - A run that changed above the index is read at the snapshot, and skipped in the index's list.
 //! - A walk gives up after [`LOOKED_AT_MAX`] runs more than the page needs: its filter matches few runs, and columns test
 //!   each of them faster.
+//! - A walk does not begin if its page needs more runs than it may look at, and the experiments have more.
 //! - All walks since the open together look at about as many runs as columns are made from; after that columns are made.
 //!   So a process that lists again and again pays at most twice for them.
 
@@ -51,11 +52,36 @@ impl Snapshot {
         let Some((skip, after)) = place_of_start(query) else { return Ok(None) };
         let walked = self.core.projections.walked();
         let mut left = (self.index.runs_count()? / 2).max(FREE_RUNS).saturating_sub(walked);
-        left = left.min(skip.saturating_add(query.limit as u64).saturating_add(LOOKED_AT_MAX));
+        let needs = skip.saturating_add(query.limit as u64);
+        // Keys are counted without reading any run.
+        if needs > left && self.has_more_runs(experiments, after, left)? {
+            return Ok(None);
+        }
+        left = left.min(needs.saturating_add(LOOKED_AT_MAX));
         let budget = left;
         let page = self.walk_within(query, experiments, source, skip, after, &mut left);
         self.core.projections.add_walked(budget - left);
         page
+    }
+
+    /// Whether the index lists more runs of these experiments than `most`, from a place on.
+    fn has_more_runs(
+        &self,
+        experiments: &[(ExperimentId, Arc<ExperimentState>)],
+        after: Option<(i64, RunId)>,
+        most: u64,
+    ) -> Result<bool> {
+        let mut count = 0;
+        for (experiment, _) in experiments {
+            for run in self.index.runs_newest_first(*experiment, after)? {
+                run?;
+                count += 1;
+                if count > most {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn walk_within(

@@ -209,3 +209,27 @@ fn a_filter_that_matches_few_runs_is_left_to_columns() {
     assert_eq!(within(19), None, "ten that changed above the index, each looked at twice");
     assert_eq!(within(9), None);
 }
+
+#[test]
+fn a_list_of_more_runs_than_may_be_looked_at_reads_none_of_them() {
+    let mut bench = Bench::new();
+    for number in 0..10 {
+        bench.apply(&Op::Create(false, number));
+    }
+    // Opened again, so that no run is in memory: those are looked at twice.
+    let storage = bench.store.core().storage.clone();
+    bench.store.close().unwrap();
+    let store = Store::options("store").storage(storage).background(false).open().unwrap();
+    let projections = &store.core().projections;
+    let whole = |experiment| SearchQuery { limit: usize::MAX, ..SearchQuery::new(experiment) };
+    projections.add_walked(FREE_RUNS - 9);
+    let snapshot = store.snapshot().unwrap();
+    let walked = projections.walked();
+    let states = [(EXPERIMENTS[0], snapshot.experiment(EXPERIMENTS[0]).unwrap().unwrap())];
+    assert_eq!(snapshot.walk(&whole(EXPERIMENTS[0]), &states, &snapshot).unwrap(), None);
+    assert_eq!(projections.walked(), walked, "runs were looked at in vain");
+    // All of few runs are still listed without columns.
+    let states = [(EXPERIMENTS[1], snapshot.experiment(EXPERIMENTS[1]).unwrap().unwrap())];
+    assert_eq!(snapshot.walk(&whole(EXPERIMENTS[1]), &states, &snapshot).unwrap(), Some(SearchPage::default()));
+    assert_eq!(snapshot.search(&whole(EXPERIMENTS[0])).unwrap().runs.len(), 10);
+}
