@@ -1,8 +1,8 @@
 """Data, models and bare Python loops for `compare predict`.
 
-    predict.py make FOLDER ROWS      rows.parquet (20 float64 columns), batch.parquet (a batch of them), an ONNX and a
-                                     scikit-learn model
-    predict.py bare FOLDER onnx|sklearn BATCH_ROWS [--read]
+    predict.py make FOLDER ROWS      rows.parquet (20 float64 columns), batch.parquet (a batch of them), and two models, each
+                                     as ONNX and in scikit-learn: a logistic regression, and a network of two layers
+    predict.py bare FOLDER onnx|sklearn|onnx-layers|sklearn-layers BATCH_ROWS [--read]
 
 A bare loop does the least that a program in Python can do: batches of the Parquet file are predicted one after the other
 and thrown away; nothing is written, no signature is enforced. Without --read, the batches are in memory before the clock
@@ -26,6 +26,7 @@ def make(folder, rows):
     from mlflow.types import ColSpec, Schema
     from skl2onnx.common.data_types import FloatTensorType
     from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
 
     random = np.random.default_rng(1)
     names = [f"c{at}" for at in range(COLUMNS)]
@@ -40,21 +41,31 @@ def make(folder, rows):
     pq.write_table(pa.Table.from_batches([first]), folder / "batch.parquet", compression="zstd")
     x = random.normal(size=(2000, COLUMNS))
     y = (x @ random.normal(size=COLUMNS) > 0).astype(int)
-    model = LogisticRegression().fit(pd.DataFrame(x, columns=names), y)
+    table = pd.DataFrame(x, columns=names)
     signature = mlflow.models.ModelSignature(inputs=Schema([ColSpec("double", name) for name in names]))
-    graph = skl2onnx.to_onnx(model, initial_types=[("x", FloatTensorType([None, COLUMNS]))], options={"zipmap": False})
-    mlflow.onnx.save_model(graph, str(folder / "onnx"), signature=signature, pip_requirements=["onnxruntime"])
-    mlflow.sklearn.save_model(model, str(folder / "sklearn"), signature=signature, serialization_format="cloudpickle", pip_requirements=["scikit-learn"])
+    network = MLPClassifier((64, 32), max_iter=20, random_state=1)
+    for suffix, model in (("", LogisticRegression()), ("-layers", network)):
+        model.fit(table, y)
+        types = [("x", FloatTensorType([None, COLUMNS]))]
+        graph = skl2onnx.to_onnx(model, initial_types=types, options={"zipmap": False})
+        mlflow.onnx.save_model(graph, str(folder / f"onnx{suffix}"), signature=signature, pip_requirements=["onnxruntime"])
+        mlflow.sklearn.save_model(
+            model,
+            str(folder / f"sklearn{suffix}"),
+            signature=signature,
+            serialization_format="cloudpickle",
+            pip_requirements=["scikit-learn"],
+        )
 
 
 def bare(folder, kind, batch_rows, reads):
     import numpy as np
     import pyarrow.parquet as pq
 
-    if kind == "onnx":
+    if kind.startswith("onnx"):
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(str(folder / "onnx/model.onnx"), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(folder / kind / "model.onnx"), providers=["CPUExecutionProvider"])
 
         def predict(batch):
             columns = [batch.column(at).to_numpy() for at in range(COLUMNS)]
@@ -62,7 +73,7 @@ def bare(folder, kind, batch_rows, reads):
     else:
         import mlflow
 
-        model = mlflow.sklearn.load_model(str(folder / "sklearn"))
+        model = mlflow.sklearn.load_model(str(folder / kind))
 
         def predict(batch):
             return model.predict(batch.to_pandas())

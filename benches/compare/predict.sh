@@ -1,5 +1,5 @@
 #!/bin/sh
-# `runlode models predict` beside bare loops in Python: 5 M rows of 20 columns through an ONNX and a scikit-learn model.
+# `runlode models predict` beside bare loops in Python: 5 M rows of 20 columns through two models, as ONNX and in scikit-learn.
 # One line each, exit status 1 when a bar is short. Needs a Python with MLflow 3.17.2, onnxruntime and skl2onnx.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)

@@ -1,7 +1,7 @@
 //! `runlode models predict` beside a bare loop in Python: the same Parquet file, the same model, batches of the same size.
 //!
 //! ```text
-//! compare predict --runlode BINARY --python PYTHON --predict predict.py [--points ROWS] [--only onnx|sklearn]
+//! compare predict --runlode BINARY --python PYTHON --predict predict.py [--points ROWS] [--only onnx|sklearn|onnx-layers|sklearn-layers]
 //! ```
 //! - The loop predicts batches that are in memory already, and throws the answers away; ours reads the file, casts each
 //!   cell to the signature's type and writes a Parquet file. A second loop that reads the file stands beside it.
@@ -33,7 +33,7 @@ pub(crate) fn measure(options: &Options) -> Result<bool, String> {
     python(options, &["make".into(), folder.display().to_string(), rows.to_string()])?;
     let mut all_ok = true;
     let mut document = Vec::new();
-    for (kind, bar) in [("onnx", 0.8), ("sklearn", 0.9)] {
+    for (kind, bar) in [("onnx", 0.8), ("sklearn", 0.9), ("onnx-layers", 0.8), ("sklearn-layers", 0.9)] {
         if options.only.as_ref().is_some_and(|only| only != kind) {
             continue;
         }
@@ -51,11 +51,11 @@ pub(crate) fn measure(options: &Options) -> Result<bool, String> {
         let start_s = best[1];
         let net_rate = rows.saturating_sub(BATCH_ROWS as u64) as f64 / (best[0] - start_s) / 1e6;
         let [whole_rate, _, theirs, reading] = best.map(|seconds| rows as f64 / seconds / 1e6);
-        let own = if kind == "onnx" { whole_rate } else { net_rate };
+        let own = if kind.starts_with("onnx") { whole_rate } else { net_rate };
         let (ratio, ok) = (own / theirs, own / theirs >= bar && memory_mib <= MEMORY_MIB_BAR);
         all_ok &= ok;
         println!(
-            "predict.{kind:10} {:5.1}%  bar {:.0}%  {}   {whole_rate:.2} M rows/s, {net_rate:.2} without the start of \
+            "predict.{kind:14} {:5.1}%  bar {:.0}%  {}   {whole_rate:.2} M rows/s, {net_rate:.2} without the start of \
              {start_s:.2} s   bare loop {theirs:.2} M rows/s, with the reading {reading:.2}   peak {memory_mib:.0} MiB, bar \
              {MEMORY_MIB_BAR:.0}",
             ratio * 100.0,
