@@ -19,7 +19,7 @@ pub(crate) const SOURCE_TAG: &str = "runlode.source.";
 pub const IMPORT_TAG: &str = "runlode.import.";
 
 /// The actor of everything imported from another tracking store.
-pub const IMPORT_ACTOR: &str = "import";
+pub const IMPORT_ACTOR: &str = crate::engine::event::batch::IMPORT_ACTOR;
 
 /// Whether a tag only says where an entity came from. MLflow's clients never set such tags and do not see them.
 ///

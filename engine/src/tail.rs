@@ -11,8 +11,8 @@
 //! tail        e1 e2p2 p3 p4 e5p5  e6 ...          batches
 //! ```
 //! So a batch has its events and points whether its store was compacted or not. Two things of a batch without events
-//! are lost: who appended it, and the order of its points within a series. Points of runs that were purged since are
-//! gone too.
+//! are lost: who appended it, unless an import did, and the order of its points within a series. Points of runs that were
+//! purged since are gone too.
 
 mod released;
 #[cfg(test)]

@@ -1004,6 +1004,53 @@ fn import_run(side: &Side, run: crate::RunId, name: &str) {
     side.store.append(batch, crate::Durability::Sync).unwrap();
 }
 
+/// Appends what an import appends for points of a source.
+fn import_points(side: &Side, run: crate::RunId, steps: std::ops::Range<i64>) {
+    let key = format!("{run} {steps:?}");
+    let mut batch = crate::Batch::new().actor(crate::experiment::IMPORT_ACTOR).idempotency_key(key.as_bytes());
+    for step in steps {
+        let point = crate::Point { step, time: TimestampMs(step), value: 0.5 };
+        batch = batch.metric(run, "loss", point, None);
+    }
+    side.store.append(batch, crate::Durability::Sync).unwrap();
+}
+
+/// Two stores topped a run up from one source. It came to one of them by a sync, so nothing but who brought its points says
+/// that the other may have them: also after a compaction, when the keys of these batches are forgotten.
+#[test]
+fn points_that_two_stores_imported_are_there_once_after_compactions() {
+    let run = crate::RunId([7; 16]);
+    for compacts in [[false, false], [true, false], [false, true], [true, true]] {
+        let (a, b) = (Side::new(), Side::new());
+        import_run(&a, run, "imported");
+        import_points(&a, run, 0..10);
+        sync(&a, &b);
+        import_points(&a, run, 10..30);
+        import_points(&b, run, 10..20);
+        import_points(&b, run, 20..30);
+        for (side, compacts) in [&a, &b].into_iter().zip(compacts) {
+            side.later(9 * 24 * 3_600_000);
+            // Keys are forgotten at the next change.
+            side.mlflow.create_experiment("later", None, &[]).unwrap();
+            if compacts {
+                side.store.flush().unwrap();
+                side.store.engine().seal().unwrap();
+                side.store.compact(&CompactOptions::default()).unwrap();
+            }
+        }
+        for _ in 0..2 {
+            sync(&a, &b);
+            sync(&b, &a);
+        }
+        let again = [a.opened_again(), b.opened_again()];
+        for side in &again {
+            let history = side.store.snapshot().unwrap().history(run, "loss", &crate::HistoryQuery::default()).unwrap();
+            let steps: Vec<i64> = history.columns.steps.clone();
+            assert_eq!(steps, (0..30).collect::<Vec<_>>(), "compacted: {compacts:?}");
+        }
+    }
+}
+
 /// A later import of the same run is a later word on its name, also where an earlier import said the same.
 #[test]
 fn a_run_that_two_stores_imported_has_one_name_whatever_the_order() {

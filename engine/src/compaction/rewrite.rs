@@ -4,7 +4,7 @@
 //!
 //! | section | stays |
 //! |---|---|
-//! | origin | where an event stays, while its idempotency key is remembered, of each merged writer the last one, and what says of which store a batch is |
+//! | origin | where an event stays, of imports (a sync looks their points up), while its idempotency key is remembered, of each merged writer the last one, and what says of which store a batch is |
 //! | dictionary, unknown kinds | always |
 //! | event | but those of purged runs (below); one that goes leaves a *gone* section where a later one stays |
 //! | series, row | no |
@@ -24,7 +24,7 @@ use super::pace::Pace;
 use crate::entity::{EntityKey, EntityState};
 use crate::error::Result;
 use crate::event::batch::{
-    NoteKind, Origin, SECTION_HEAD_BYTES, SectionKind, put_clock, put_section, read_clock, sections,
+    IMPORT_ACTOR, NoteKind, Origin, SECTION_HEAD_BYTES, SectionKind, put_clock, put_section, read_clock, sections,
 };
 use crate::event::payload::{Decoded, decode, encode};
 use crate::event::{DatasetInput, Event, RunCreated, RunInputsLogged, RunStatus};
@@ -190,6 +190,7 @@ impl Rules<'_> {
         }
         if let Some((whole, origin)) = origin
             && (events
+                || origin.actor == IMPORT_ACTOR
                 || (!origin.key.is_empty() && (self.remembered)(&origin.key, lsn)?)
                 || self.keeps_note(&origin, lsn)?)
         {

@@ -229,6 +229,10 @@ impl StoreNote {
     }
 }
 
+/// The actor of batches that bring in another tracker's data. Two stores may have imported the same, so compaction keeps
+/// which points came like this, and a sync looks them up.
+pub const IMPORT_ACTOR: &str = "import";
+
 /// Who appended a batch, and with which idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origin {
