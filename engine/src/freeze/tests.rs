@@ -147,6 +147,36 @@ fn a_store_is_frozen_while_threads_append_and_compact() {
     }
 }
 
+/// A writer cuts a segment when it finishes it. Whoever reads it at that moment had a longer file before.
+#[test]
+fn segments_that_are_cut_while_they_are_read_are_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = made(dir.path());
+    (0..40).for_each(|step| log(&store, step));
+    store.close().unwrap();
+    let segments = std::fs::read_dir(dir.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
+    let last = std::fs::File::options().write(true).open(segments.max().unwrap()).unwrap();
+    let len_bytes = last.metadata().unwrap().len();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                last.set_len(len_bytes + (64 << 10)).unwrap();
+                std::thread::yield_now();
+                last.set_len(len_bytes).unwrap();
+            }
+        });
+        let results: Vec<_> = (0..300)
+            .map(|_| (Frozen::of(dir.path()).map(|_| ()), options(dir.path()).read_only(true).open().map(|_| ())))
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        for (frozen, opened) in results {
+            frozen.unwrap();
+            opened.unwrap();
+        }
+    });
+}
+
 #[test]
 fn what_is_missing_or_no_store_is_said() {
     let dir = tempfile::tempdir().unwrap();

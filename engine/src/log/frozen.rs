@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::LogOptions;
 use super::ground::Ground;
 use super::manifest::{MANIFEST_PATH, Manifest};
-use super::scan::{Tail, TailSegment};
+use super::scan::{Tail, TailSegment, was_cut};
 use super::segment::{LEFT_MARK, SEGMENT_HEADER_BYTES};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, StoreId};
@@ -134,6 +134,7 @@ pub(crate) fn freeze(storage: &Arc<dyn Storage>, store: StoreId) -> Result<Froze
             match frozen {
                 // A file may have been finished or made between the two reads: then the next try finds it.
                 Err(error @ (Error::MissingFile { .. } | Error::Corrupt(_))) => last = Some(error),
+                Err(error) if was_cut(&error) => last = Some(error),
                 frozen => return frozen,
             }
         }

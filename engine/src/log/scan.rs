@@ -20,6 +20,8 @@ use crate::storage::{OpenMode, StorageFile, read_exact_at};
 
 /// Size of a read.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
+/// How often a scan begins again because a segment was cut meanwhile.
+const SCAN_TRIES: usize = 20;
 
 /// A segment of the tail, scanned.
 #[derive(Debug)]
@@ -169,8 +171,19 @@ impl Ground {
         }
     }
 
-    /// Scans the tail: good frames, the proven position, what follows.
+    /// Scans the tail: good frames, the proven position, what follows. Beside a writer, which cuts a segment when it finishes
+    /// it: then again.
     pub(super) fn scan(&self, manifest: &Manifest, vouched: Lsn) -> Result<Tail> {
+        for _ in 1..SCAN_TRIES {
+            match self.scan_once(manifest, vouched) {
+                Err(error) if was_cut(&error) => {}
+                scanned => return scanned,
+            }
+        }
+        self.scan_once(manifest, vouched)
+    }
+
+    fn scan_once(&self, manifest: &Manifest, vouched: Lsn) -> Result<Tail> {
         let mut last_good = manifest.sealed_last();
         let mut proven = vouched.max(last_good);
         let kept = manifest.jumps.iter().map(|jump| jump.kept);
@@ -466,6 +479,11 @@ pub(super) fn number_behind(manifest: &Manifest, tail: &Tail) -> Lsn {
     let torn = tail.torn.map_or(Lsn::ZERO, |(_, last)| last);
     let base = manifest.after(tail.last_good).max(noted).max(tail.proven).max(torn);
     Lsn(base.0.saturating_add(frames_count).saturating_add(1))
+}
+
+/// Whether a file ended before its length of a moment ago: its writer finished it.
+pub(super) fn was_cut(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::UnexpectedEof)
 }
 
 /// Reads a file forwards in large pieces.
