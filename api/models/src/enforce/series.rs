@@ -112,7 +112,8 @@ pub(crate) fn infer(values: Vec<Value>) -> Cells {
         return primitive::<UInt64Type>(DType::UInt64, values.iter().map(unsigned_or_zero).collect());
     }
     let numbers = seen.ints + seen.floats + seen.nones == count && seen.ints + seen.floats > 0;
-    if numbers && (seen.negatives == 0 || seen.bigs == 0 || seen.floats > 0 || seen.nones > 0) {
+    // Beside a number below zero, one beyond int64 makes pandas keep Python's values.
+    if numbers && (seen.negatives == 0 || seen.bigs == 0) {
         return primitive::<Float64Type>(DType::Float64, values.iter().map(float_or_nan).collect());
     }
     if seen.texts > 0 && seen.texts + seen.nans + seen.nones == count {
@@ -314,5 +315,27 @@ pub(crate) fn item_bytes(dtype: DType) -> usize {
         DType::Int32 | DType::UInt32 | DType::Float32 => 4,
         DType::Int64 | DType::UInt64 | DType::Float64 | DType::Datetime => 8,
         DType::Str | DType::Bytes => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_on_both_sides_of_int64_stay_values_of_python() {
+        let big = || Value::BigInt("9223372036854775808".into());
+        // As `pandas.Series(values).dtype` of pandas 3.1.1.
+        for (values, is_object) in [
+            (vec![big(), Value::None, Value::Int(-1)], true),
+            (vec![big(), Value::Int(-1), Value::Float(1.5)], true),
+            (vec![big(), Value::Int(-1)], true),
+            (vec![big(), Value::None], false),
+            (vec![big(), Value::Float(1.5)], false),
+            (vec![Value::Int(-1), Value::Float(1.5), Value::None], false),
+        ] {
+            let cells = infer(values.clone());
+            assert_eq!(matches!(cells, Cells::Objects(_)), is_object, "{values:?}");
+        }
     }
 }
