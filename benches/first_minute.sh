@@ -55,7 +55,9 @@ address=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["addr
 page=http://$address/
 chromium=${FIRST_MINUTE_CHROMIUM:-chromium}
 if command -v "$chromium" >/dev/null; then
-  "$chromium" --headless --no-sandbox --disable-gpu --virtual-time-budget=10000 --dump-dom "$page" >"$place/page" 2>/dev/null
+  # No virtual time: it waits for requests to end, and the stream of changes never does.
+  "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$place/profile" --timeout=10000 --dump-dom "$page" \
+    >"$place/page" 2>/dev/null
   step 'page in a browser'
 else
   python3 -c 'import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen(sys.argv[1]).read())' "$page" >"$place/page"
