@@ -110,9 +110,9 @@ pub const GROUPS: &[Group] = &[
                 "reopen.frames_1000",
                 "first answer after kill -9: 64 MiB not checkpointed in frames of 1,000 points, 100 M points stored; against a read, check, write and sync of 64 MiB",
                 "x",
-                AtMost(6.0),
+                AtMost(4.0),
             ),
-            bar("reopen.frames_1", "the same, frames of one point", "x", AtMost(15.0)),
+            bar("reopen.frames_1", "the same, frames of one point", "x", AtMost(8.0)),
             bar("rebuild.points_100m", "index and series of 100 M points rebuilt from the log", "s", AtMost(20.0)),
             bar(
                 "size.loss",

@@ -35,6 +35,9 @@ const SEAL_NS: u64 = 60;
 const SEAL_NS_BOUNDS: (u64, u64) = (4, 10_000);
 /// Seals of less than this part of the memory budget say little about the time per byte.
 const SEAL_TIMED_PART: u64 = 8;
+/// More than the sixteenths of memory above which snapshots that hold it are given up ([`crate::checkpoint`]): otherwise a
+/// snapshot that is kept could make these appends wait for ever.
+const ENTITY_PARTS_MAX: u64 = 7;
 /// How often a waiting append checks for room without being woken.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 
@@ -99,8 +102,8 @@ impl Room {
         Ok(())
     }
 
-    /// Waits while states of entities take a quarter of the memory budget. For `Sync` appends, which wait for the disk
-    /// anyway: points that are to be sealed do not delay them.
+    /// Waits while states of entities take [`ENTITY_PARTS_MAX`] sixteenths of the memory budget. For `Sync` appends, which
+    /// wait for the disk anyway: points that are to be sealed do not delay them.
     ///
     /// # Errors
     /// Those of [`Room::wait_for_room`].
@@ -113,7 +116,7 @@ impl Room {
     }
 
     fn has_many_entities(&self, sequencer: &Sequencer) -> bool {
-        sequencer.newest.hot.bytes() as u64 >= self.memory_bytes / 4
+        sequencer.newest.hot.bytes() as u64 >= self.memory_bytes / 16 * ENTITY_PARTS_MAX
     }
 
     #[inline]

@@ -316,6 +316,30 @@ fn expected_positions_guard_against_lost_updates() {
     assert!(matches!(stale, Err(Error::Conflict { .. })));
 }
 
+/// More entities than may be in memory come while a snapshot holds all of them: the snapshot is given up, and nobody waits
+/// for ever.
+#[test]
+fn sync_appends_do_not_wait_for_a_snapshot_that_is_kept() {
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let store = Arc::new(Store::options("unused").storage(storage).seed(1).memory_bytes(16 << 20).open().unwrap());
+    store.append(Batch::new().event(experiment(EXPERIMENT, "e")).event(run(run_id(1))), Durability::Sync).unwrap();
+    let kept = store.snapshot().unwrap();
+    let (done, ended) = std::sync::mpsc::channel();
+    let writer = store.clone();
+    std::thread::spawn(move || {
+        for number in 0..200 {
+            let tags = vec![("note".into(), "n".repeat(64 << 10).into())];
+            let created = RunCreated { tags, ..run(run_id(number + 2)) };
+            done.send(writer.append(Batch::new().event(created), Durability::Sync).map(|_| ())).unwrap();
+        }
+    });
+    for number in 0..200 {
+        let appended = ended.recv_timeout(std::time::Duration::from_secs(60));
+        appended.unwrap_or_else(|_| panic!("append {number} waits for ever")).unwrap();
+    }
+    assert!(kept.run(run_id(1)).is_err(), "the snapshot should have been given up");
+}
+
 #[test]
 fn a_snapshot_stands_still_and_the_past_can_be_asked() {
     let (_storage, store) = new_store();

@@ -22,6 +22,10 @@ use crate::search::row::{RunRow, Source};
 use crate::search::scan::search;
 use crate::search::table::Projection;
 
+/// Params and tags may take this part of what projections may, however large the rest is: otherwise a very large
+/// experiment would have none, and each filter of a param would read all runs.
+const TEXTS_LEAST_PART: u64 = 4;
+
 /// The owned parts from which a [`RunRow`] is made.
 type OwnedRow = (RunId, Arc<RunState>, Lifecycle, Vec<(KeyId, Stats)>);
 
@@ -170,7 +174,8 @@ impl Snapshot {
             projection.drop_columns_but(query, self)?;
             // What is left are texts, mostly. The query is answered by columns of its own if it asks for one that goes.
             let rest = (projection.memory_bytes() - projection.texts_memory_bytes()) as u64;
-            projection.bound_texts(usize::try_from(bytes_max.saturating_sub(rest)).unwrap_or(usize::MAX));
+            let texts = bytes_max.saturating_sub(rest).max(bytes_max / TEXTS_LEAST_PART);
+            projection.bound_texts(usize::try_from(texts).unwrap_or(usize::MAX));
         }
         Ok(())
     }
