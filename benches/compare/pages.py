@@ -4,6 +4,7 @@
     runlode serve STORE --port 5000                                             # with mlflow installed: its pages too
     cargo run --release -p runlode --example pages_data -- STORE live 50        # beside it, while this measures
     python benches/compare/pages.py http://127.0.0.1:5000 --server PID [--only table,curve]
+    python benches/compare/pages.py STORE --first target/release/runlode        # without a server: it starts one for each visit
 
 Needs the Python package ``playwright`` and Chromium; for accessibility axe-core (``npm install axe-core``, ``$RUNLODE_AXE``).
 
@@ -20,10 +21,11 @@ import os
 import re
 import shutil
 import statistics
+import subprocess
 import time
 import urllib.request
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from playwright.sync_api import sync_playwright
 
@@ -256,11 +258,40 @@ def files(browser, store, _):
     print(f"    and {sum(kind in ('fetch', 'xmlhttprequest', 'other') for _, kind in urls)} for data")
 
 
+# The experiments, and when their page shows what it should.
+READY = {
+    "many runs": "[...document.querySelectorAll('.grid-row:not([hidden]) .run-name')].filter((name) => name.textContent).length > 10",
+    "long": "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('to 9')",
+    "many keys": "[...document.querySelectorAll('.chart')].filter((chart) => chart.getAttribute('aria-label')?.includes('curves')).length > 3",
+}
+FIRST_VISITS = 9
+# People are not faster: a browser has to start.
+BEFORE_VISIT_S = 0.6
+
+
+def first_visits(chromium, store, runlode):
+    """First visits, each of a server that has just been started."""
+    for name, limit in (("many runs", 300), ("long", 200), ("many keys", 500)):
+        for wait in (BEFORE_VISIT_S, 0):
+            times = []
+            for _ in range(FIRST_VISITS):
+                serve = subprocess.Popen([runlode, "serve", store, "--port", "0", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                base = f"http://{json.loads(serve.stdout.readline())['address']}"
+                time.sleep(wait)
+                page, ms = Browser(chromium, base).open(f"/runlode/#/runs?e={quote(name)}", READY[name])
+                assert ms is not None, f"{name} does not get ready"
+                times.append(ms)
+                page.context.close()
+                serve.terminate()
+                serve.wait()
+            bar(f"{name}: a first visit {wait} s after the start of the server, median of {FIRST_VISITS} (wall)", statistics.median(times), limit, "ms")
+
+
 def table(browser, store, server):
     number = store.experiment("many runs")
     if number is None:
         return
-    ready = "[...document.querySelectorAll('.grid-row:not([hidden]) .run-name')].filter((name) => name.textContent).length > 10"
+    ready = READY["many runs"]
     browser.first("many runs: first rows", f"/runlode/#/runs?e={number}", ready, 300, server)
     page, _ = browser.open(f"/runlode/#/runs?e={number}&show=table", ready)
     page.wait_for_timeout(1500)
@@ -310,7 +341,7 @@ def curve(browser, store, server):
     number = store.experiment("long")
     if number is None:
         return
-    ready = "document.querySelector('.chart')?.getAttribute('aria-label')?.includes('to 9')"
+    ready = READY["long"]
     browser.first("long curve: first paint, with the spike, from navigation", f"/runlode/#/runs?e={number}", ready, 200, server)
     page, _ = browser.open(f"/runlode/#/runs?e={number}", ready)
     chart = page.locator(".chart").first
@@ -393,7 +424,7 @@ def keys(browser, store, server):
     number = store.experiment("many keys")
     if number is None:
         return
-    ready = "[...document.querySelectorAll('.chart')].filter((chart) => chart.getAttribute('aria-label')?.includes('curves')).length > 3"
+    ready = READY["many keys"]
     browser.first("many keys x 20 runs: first cards", f"/runlode/#/runs?e={number}", ready, 500, server)
     page, _ = browser.open(f"/runlode/#/runs?e={number}&show=charts", ready)
     page.wait_for_timeout(1000)
@@ -445,10 +476,16 @@ PARTS = {"files": files, "table": table, "curve": curve, "keys": keys, "live": l
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("base", help="address of the server")
+    parser.add_argument("base", help="address of the server; with --first the store's path")
+    parser.add_argument("--first", metavar="RUNLODE", help="measures first visits, of servers that it starts with this command")
     parser.add_argument("--server", type=int, help="its process, for the processor time that it takes")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas: " + ", ".join(PARTS))
     asked = parser.parse_args()
+    if asked.first:
+        with sync_playwright() as started:
+            first_visits(started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]), asked.base, asked.first)
+        print(f"{sum(reached for _, reached in results)} of {len(results)} lines reached their bars")
+        return
     store = Store(asked.base.rstrip("/"))
     with sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -24,7 +24,7 @@ use crate::storage::Storage;
 pub(crate) use chunk_rows::{IndexedChunk, chunk_rows, chunks_of, for_each_chunk, rows_of};
 pub(crate) use files::{SeriesFiles, file_row, series_number, series_path};
 pub(crate) use past::{PastMemory, PastRun};
-pub(crate) use times::Times;
+pub(crate) use times::{Times, first_time};
 
 /// The part of the memory budget for redb's cache: one in this many bytes.
 const INDEX_CACHE_PART: u64 = 8;

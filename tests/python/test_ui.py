@@ -331,7 +331,7 @@ def test_the_files_are_small_strict_and_cached(served):
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
     names = re.findall(r'(?:src|href)="(assets/[^"]+)"', page.text)
-    assert len(names) == 2, names
+    assert len(names) == 3, names
     bytes_of_all = 0
     for name in names:
         file = served.raw("GET", f"/runlode/{name}", headers={"accept-encoding": "gzip"}, stream=True)
@@ -450,6 +450,16 @@ PAGES = {
     "/model/fraud?tab=history": "champion",
     "/model/fraud?at={before}": "As it was",
 }
+
+
+@pytest.mark.parametrize("path, is_early", [("/runs?e={e}", True), ("/runs", True), ("", True), ("/runs?e={e}&q=metrics.loss>0", False), ("/run/{r}", False)])
+def test_what_a_page_shows_first_is_asked_for_early_and_once(visit, path, is_early):
+    page = visit(path)
+    still(page)
+    calls = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name).filter((name) => /v1[/](runs|keys)/.test(name))")
+    assert len(calls) == len(set(calls)), calls
+    # What was asked for early is taken out.
+    assert page.evaluate("window.runlodeEarly ? window.runlodeEarly.size : -1") == (0 if is_early else -1), calls
 
 
 @pytest.mark.parametrize("path", PAGES)

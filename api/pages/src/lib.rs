@@ -5,6 +5,7 @@
 //!   web/css/*.css  -> build.rs joins -> app.css  -> in the binary, compressed at the first request
 //!   web/index.html /                            /
 //! ```
+//! `web/early.js` is a script of its own: it asks for the first rows before the rest is there.
 //!
 //! - The page names script and style by a hash of their content, so they are cached for ever and never mixed.
 //! - `RUNLODE_UI_DIR=api/pages/web` reads the files from that folder at each request instead: for working on them.
@@ -29,6 +30,8 @@ pub const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-
 
 const INDEX: &str = include_str!("../web/index.html");
 const SCRIPT: &str = include_str!(concat!(env!("OUT_DIR"), "/app.js"));
+/// What runs before the rest is there.
+const EARLY: &str = include_str!("../web/early.js");
 /// What is added to MLflow's page.
 const BRIDGE: &str = include_str!("../web/mlflow.js");
 const STYLE: &str = include_str!(concat!(env!("OUT_DIR"), "/app.css"));
@@ -67,12 +70,14 @@ fn hash(bytes: &[u8]) -> u64 {
 struct Built {
     script: File,
     style: File,
+    early: File,
     bridge: File,
 }
 
 static BUILT: LazyLock<Built> = LazyLock::new(|| Built {
     script: File::of("text/javascript; charset=utf-8", SCRIPT, true),
     style: File::of("text/css; charset=utf-8", STYLE, true),
+    early: File::of("text/javascript; charset=utf-8", EARLY, true),
     bridge: File::of("text/javascript; charset=utf-8", BRIDGE, true),
 });
 
@@ -103,6 +108,7 @@ pub fn page(assets: &str, api: &str) -> Result<File, String> {
         let line = line
             .replace("{{style}}", &format!("{assets}app-{style}.css"))
             .replace("{{script}}", &format!("{assets}app-{script}.js"))
+            .replace("{{early}}", &format!("{assets}early-{}.js", name_of(&BUILT.early)))
             .replace("{{api}}", api);
         let _ = writeln!(text, "{line}");
     }
@@ -148,7 +154,7 @@ pub fn asset(name: &str) -> Result<Option<File>, String> {
             _ => None,
         });
     }
-    let all = [(&BUILT.script, "app", "js"), (&BUILT.style, "app", "css"), (&BUILT.bridge, "mlflow", "js")];
+    let all = [(&BUILT.script, "app", "js"), (&BUILT.style, "app", "css"), (&BUILT.early, "early", "js"), (&BUILT.bridge, "mlflow", "js")];
     let found = all.into_iter().find(|(file, begin, end)| name == format!("{begin}-{}.{end}", name_of(file)));
     Ok(found.map(|(file, ..)| file.clone()))
 }
@@ -167,13 +173,13 @@ mod tests {
 
     #[test]
     fn the_pages_are_small() {
-        let bytes = BUILT.script.gzip.len() + BUILT.style.gzip.len();
+        let bytes = BUILT.script.gzip.len() + BUILT.style.gzip.len() + BUILT.early.gzip.len();
         assert!(bytes > 1_000 && bytes <= GZIP_BYTES_MAX, "{bytes}");
     }
 
     #[test]
     fn nothing_comes_from_elsewhere() {
-        for text in [INDEX, SCRIPT, STYLE, BRIDGE] {
+        for text in [INDEX, SCRIPT, STYLE, EARLY, BRIDGE] {
             for (at, _) in text.match_indices("://") {
                 let around = &text[at.saturating_sub(6)..text.len().min(at + 20)];
                 // The name of a format, not an address.

@@ -40,7 +40,7 @@ use crate::guard::{Asked, HeaderParts};
 use crate::memory::Turn;
 use crate::request::Request;
 use crate::route::{Handler, Plain, Route, Work};
-use crate::routes::{self, server_info};
+use crate::routes::{self, server_info, v1};
 
 /// Most connections at a time.
 const CONNECTIONS_MAX: usize = 4096;
@@ -127,6 +127,7 @@ impl Server {
     /// Answers until `stop` is ready or the store fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
         let connections = Connections::of(self.door.memory.connections_max(CONNECTIONS_MAX));
+        tokio::spawn(v1::warm(self.door.clone()));
         let mut failed = self.door.failed.subscribe();
         let mut stop = pin!(stop);
         let ended = loop {

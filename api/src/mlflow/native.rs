@@ -65,6 +65,14 @@ impl Mlflow {
         Ok(self.snapshot()?.as_of(at)?.position().0)
     }
 
+    /// When the first change of the store was made, in Unix ms; `None` in an empty store.
+    ///
+    /// # Errors
+    /// Those of reading the log.
+    pub fn first_ms(&self) -> ApiResult<Option<i64>> {
+        Ok(self.snapshot()?.first_time()?.map(|time| time.0))
+    }
+
     /// The experiments that callers name, by name or else by number; without any, all active ones.
     fn named_experiments(&self, snapshot: &Snapshot, named: Option<&[String]>) -> ApiResult<Vec<ExperimentId>> {
         let mut ids = Vec::new();

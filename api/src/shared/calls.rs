@@ -321,5 +321,6 @@ calls! {
     read 912 logged_model_as_of(id: &str, at: AsOf) -> PastLoggedModels;
     read 913 run_keys_as_of(experiments: &[String], most_runs: u64, at: AsOf) -> RunKeys;
     registry 914 promote(name: &str, version: &str, alias: &str, expected: Option<u64>, reason: Option<&str>) -> Promotion;
+    read 916 first_ms() -> Option<i64>;
     registry 915 roll_back(name: &str, to: AsOf, reason: Option<&str>, plan: bool) -> Rollback;
 }

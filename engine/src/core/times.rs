@@ -70,6 +70,23 @@ impl Times {
     }
 }
 
+/// When the first batch was appended, as far as the log tells: the time that its first frame tells for the lowest
+/// position. `None` if nothing was appended up to `end`.
+pub(crate) fn first_time(log: &Log, end: Lsn) -> Result<Option<TimestampMs>> {
+    let mut frames = log.read_from(log.first(), end)?;
+    let mut first: Option<(Lsn, TimestampMs)> = None;
+    while first.is_none()
+        && let Some(frame) = frames.next_frame()?
+    {
+        for_each_time(&frame, |lsn, time| {
+            if first.is_none_or(|(before, _)| lsn < before) {
+                first = Some((lsn, time));
+            }
+        })?;
+    }
+    Ok(first.map(|(_, time)| time))
+}
+
 impl Known {
     /// Reads what was appended since.
     fn read(&mut self, log: &Log, end: Lsn) -> Result<()> {

@@ -11,7 +11,7 @@ use super::branch_series::BranchSeries;
 use super::history::EventRecord;
 use super::points::{ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, history, stats_at};
 use super::snapshot::Snapshot;
-use crate::core::PastRun;
+use crate::core::{PastRun, first_time};
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::payload::Decoded;
@@ -44,6 +44,14 @@ impl States for Nothing {
 }
 
 impl Snapshot {
+    /// When the first batch was appended, by the store's clock; `None` in an empty store. Reads one frame.
+    ///
+    /// # Errors
+    /// `Corrupt`, `MissingFile` or `Io` if the log cannot be read there.
+    pub fn first_time(&self) -> Result<Option<TimestampMs>> {
+        first_time(&self.core.pipeline.log, self.position())
+    }
+
     /// The store at an earlier moment. For a position above the snapshot's, this is the snapshot itself.
     pub fn as_of(&self, at: AsOf) -> Result<PastView<'_>> {
         let position = match at {

@@ -383,6 +383,28 @@ fn a_snapshot_stands_still_and_the_past_can_be_asked() {
 }
 
 #[test]
+fn the_time_of_the_first_batch_stays_what_it_was() {
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let clock = Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000)));
+    let store = options(&storage).clock(clock.clone()).open().unwrap();
+    let first = |store: &Store| store.snapshot().unwrap().first_time().unwrap();
+    assert_eq!(first(&store), None);
+    let key = store.metric_key("m").unwrap();
+    store.append(Batch::new().event(experiment(EXPERIMENT, "e")).event(run(run_id(1))), Durability::Sync).unwrap();
+    let began = first(&store);
+    assert_eq!(began.unwrap().0 / 1_000, 1_700_000_000);
+    for step in 0..100 {
+        clock.advance_ms(1_000);
+        store.run(run_id(1)).unwrap().log_point(key, point(step, 1.0), Durability::Buffered).unwrap();
+    }
+    assert_eq!(first(&store), began);
+    store.compact(&CompactOptions::default()).unwrap();
+    assert_eq!(first(&store), began);
+    drop(store);
+    assert_eq!(first(&store_of(&storage)), began);
+}
+
+#[test]
 fn an_index_that_is_deleted_comes_back_equal() {
     let (storage, store) = new_store();
     let mut batch = Batch::new().event(ParamsLogged { run: run_id(1), params: vec![("a".into(), "b".into())] });

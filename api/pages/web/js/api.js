@@ -36,10 +36,34 @@ function address(base, path, params = {}) {
   return url;
 }
 
+/** The requests that `early.js` made, by address; each is taken once. @type {Map<string, Promise<Response>>} */
+const early = /** @type {any} */ (window).runlodeEarly || new Map();
+/** Most time that a page waits to be made together with what is on its way. */
+const EARLY_WAIT_MS = 100;
+
+/** Calls a function once the first request of `early.js` is answered, but soon: a page that has its rows is laid out once. */
+export function onceEarly(call) {
+  const [rows] = early.values();
+  if (!rows) {
+    call();
+    return;
+  }
+  const soon = new Promise((resolve) => setTimeout(resolve, EARLY_WAIT_MS));
+  Promise.race([rows.catch(() => {}), soon]).then(call);
+}
+
+/** The answer to a read that is on its way already, if it is. */
+function begun(url, options) {
+  const answer = options.method ? undefined : early.get(String(url));
+  early.delete(String(url));
+  return answer;
+}
+
 async function answered(url, options = {}) {
   let response;
   try {
-    response = await fetch(url, options);
+    response = await (begun(url, options) || fetch(url, options));
+    options.signal?.throwIfAborted();
   } catch (error) {
     if (error.name === "AbortError") {
       throw error;

@@ -3,6 +3,7 @@
  */
 
 import { Chart } from "./chart.js";
+import { askNow } from "./curves.js";
 import { eachFrame, h, iconButton } from "./dom.js";
 import { exportMenu } from "./export.js";
 import { legendOf } from "./legend.js";
@@ -42,9 +43,10 @@ export class Cards {
     this.width = 0;
     this.height = 0;
     this.sizes = new ResizeObserver(() => {
-      this.width = this.element.clientWidth;
-      this.height = this.element.clientHeight;
+      this.measure();
       this.draw();
+      // Before this frame is painted.
+      askNow();
     });
     this.sizes.observe(this.element);
   }
@@ -57,6 +59,11 @@ export class Cards {
     for (const { chart } of this.cards.values()) {
       chart.destroy();
     }
+  }
+
+  measure() {
+    this.width = this.element.clientWidth;
+    this.height = this.element.clientHeight;
   }
 
   /** @param {string[]} keys @param {string} none what is said where there are none */
@@ -101,6 +108,10 @@ export class Cards {
   }
 
   draw() {
+    if (!this.width && this.keys.length && this.context.runs.length) {
+      // All is there: the page is laid out a little earlier, and the curves are on their way meanwhile.
+      this.measure();
+    }
     const width = this.width - 2 * GAP_PX;
     if (width <= 0) {
       return;

@@ -215,6 +215,7 @@ export class ChartPanel {
     const same = runs.length === this.context.runs.length && runs.every((run, at) => run.id === this.context.runs[at].id && run.name === this.context.runs[at].name);
     if (!same) {
       this.context.runs = runs.map((run, at) => ({ id: run.id, name: run.name || run.id.slice(0, 8), start: run.start, color: curveColor(at), strong: false }));
+      this.cards.draw();
       this.askAndDraw();
     }
   }

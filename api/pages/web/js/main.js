@@ -2,7 +2,7 @@
  * The frame: navigation, theme, keys, and the page that the address names.
  */
 
-import { get } from "./api.js";
+import { get, onceEarly } from "./api.js";
 import { comparePage } from "./compare.js";
 import { fill, h, iconButton, svg } from "./dom.js";
 import { follow, onChange, onLiveState, unfollow } from "./live.js";
@@ -199,4 +199,4 @@ function start() {
   });
 }
 
-start();
+onceEarly(start);

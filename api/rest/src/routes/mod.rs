@@ -19,7 +19,7 @@ mod search;
 pub(crate) mod server_info;
 mod sync;
 mod ui;
-mod v1;
+pub(crate) mod v1;
 
 pub(crate) use runs::info_answer as run_info_answer;
 

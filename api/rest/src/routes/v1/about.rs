@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Request as HttpRequest, Response};
-use runlode::mlflow::{ApiResult, ErrorCode};
+use runlode::mlflow::ApiResult;
 use serde_json::{Value, json};
 
 use super::at::{as_of, or_newest};
@@ -12,19 +12,12 @@ use crate::answer::Answer;
 use crate::door::Door;
 use crate::request::Request;
 
-/// Time of the first batch that the log holds, Unix ms.
-fn first_ms(door: &Door) -> ApiResult<Option<i64>> {
+/// When the first change of the store was made, Unix ms.
+pub(super) fn first_ms(door: &Door) -> ApiResult<Option<i64>> {
     if let Some(known) = door.first_ms.get() {
         return Ok(Some(*known));
     }
-    let first = match door.mlflow.tail(0, 1, 0) {
-        Ok(page) => {
-            let event = page.events.first().map(|event| event.time_ms);
-            event.or(page.points.first().map(|points| points.time_ms))
-        }
-        Err(error) if error.code == ErrorCode::InvalidParameterValue => None,
-        Err(error) => return Err(error),
-    };
+    let first = door.mlflow.first_ms()?;
     Ok(first.map(|first| *door.first_ms.get_or_init(|| first)))
 }
 

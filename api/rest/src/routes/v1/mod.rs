@@ -41,10 +41,13 @@ mod logged;
 mod registry;
 mod runs;
 mod tail;
+mod warm;
 
 use axum::http::Method;
 
 use crate::route::{Api, Route, Work};
+
+pub(crate) use warm::warm;
 
 /// Largest body of a request: ten thousand names.
 const NAMES_BYTES_MAX: usize = 8 << 20;
