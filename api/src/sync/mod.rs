@@ -43,6 +43,8 @@ mod winners;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
+mod import_tests;
+#[cfg(test)]
 mod lifecycle_tests;
 #[cfg(test)]
 mod tests;

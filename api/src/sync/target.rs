@@ -1,5 +1,6 @@
 //! The receiving side: a source's batches become this store's, each once.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 
@@ -210,12 +211,18 @@ impl Target {
                 continue;
             }
             check_step(store, seen, batch.last)?;
+            let mut rest = Cow::Borrowed(batch);
             if batch.first <= seen {
-                let mut rest = batch.clone();
-                rest.drop_seen(seen);
-                self.apply_batch(&rest, &with, report)?;
+                rest.to_mut().drop_seen(seen);
+            }
+            // Of joined batches each must stay with its own points, for stores that have seen only some of them. A look-up
+            // may leave out points of one and not of another.
+            if rest.first < rest.last && self.looks_up(&rest, &with)? {
+                for part in rest.apart() {
+                    self.apply_batch(&part, &with, report)?;
+                }
             } else {
-                self.apply_batch(batch, &with, report)?;
+                self.apply_batch(&rest, &with, report)?;
             }
         }
         self.note(chunk)?;
@@ -318,6 +325,34 @@ impl Target {
         Ok(())
     }
 
+    /// Whether the points of a batch without events may be here already.
+    fn looks_up(&self, batch: &SyncBatch, with: &With<'_>) -> Result<bool> {
+        if self.may_come_again(batch)? {
+            return Ok(true);
+        }
+        let snapshot = self.store.snapshot()?;
+        let runs: BTreeSet<RunId> = batch.points.iter().map(|points| RunId(points.run)).collect();
+        for run in runs {
+            if snapshot.run(run)?.is_some() && self.is_of_two(&snapshot, run, with)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// If it was forgotten that a batch came, it may come a second time. And points of an import may have come here by
+    /// another import: then both know the run, but neither knows the other import.
+    fn may_come_again(&self, batch: &SyncBatch) -> Result<bool> {
+        let is_forgotten = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?;
+        Ok(is_forgotten || batch.actor.as_deref() == Some(IMPORT_ACTOR))
+    }
+
+    /// Whether two stores created a run, by two imports of one source: its points may exist here.
+    fn is_of_two(&self, snapshot: &Snapshot, run: RunId, with: &With<'_>) -> Result<bool> {
+        let here = birth_of(&self.store, snapshot, &self.origins, run)?;
+        Ok(with.births.get(&run).is_some_and(|there| here != Some(*there)))
+    }
+
     /// The points to take: those of runs that exist here.
     fn points(&self, snapshot: &Snapshot, batch: &SyncBatch, with: &With<'_>, decided: &mut Decided) -> Result<Points> {
         let mut points = Points::default();
@@ -330,10 +365,7 @@ impl Target {
                 _ => None,
             })
             .collect();
-        // If it was forgotten that they came, they may come a second time. And points of an import may have come here
-        // by another import: then both know the run, but neither knows the other import.
-        points.look_up = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?
-            || batch.actor.as_deref() == Some(IMPORT_ACTOR);
+        points.look_up = self.may_come_again(batch)?;
         for (at, of_run) in batch.points.iter().enumerate() {
             let run = RunId(of_run.run);
             if let Entry::Vacant(slot) = runs.entry(run) {
@@ -342,9 +374,7 @@ impl Target {
                     None => Some("is not here"),
                     Some(state) if state.lifecycle == Lifecycle::Purged => Some("was purged here"),
                     Some(_) => {
-                        // A run that two stores created, by two imports of one source: its points may exist here.
-                        let here = birth_of(&self.store, snapshot, &self.origins, run)?;
-                        points.look_up |= with.births.get(&run).is_some_and(|there| here != Some(*there));
+                        points.look_up |= self.is_of_two(snapshot, run, with)?;
                         None
                     }
                 });
