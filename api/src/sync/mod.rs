@@ -28,6 +28,7 @@ mod decided;
 mod experiments;
 mod fields;
 mod join;
+mod known;
 mod lifecycles;
 mod lines;
 mod numbers;

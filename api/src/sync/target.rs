@@ -219,9 +219,12 @@ impl Target {
             // may leave out points of one and not of another.
             if rest.first < rest.last && self.looks_up(&rest, &with)? {
                 for part in rest.apart() {
+                    let mut part = Cow::Owned(part);
+                    self.leave_out_known(&mut part, &chunk.keys)?;
                     self.apply_batch(&part, &with, report)?;
                 }
             } else {
+                self.leave_out_known(&mut rest, &chunk.keys)?;
                 self.apply_batch(&rest, &with, report)?;
             }
         }

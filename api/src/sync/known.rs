@@ -1,0 +1,54 @@
+//! Leaves out points of an import that are here already.
+//!
+//! Two stores may import one source, and it may link a point with a model or a data set in between. It is one point all
+//! the same: contexts are not compared, as an import does not compare them when it tops a run up. What is here keeps
+//! its context.
+
+use std::borrow::Cow;
+
+use super::chunk::SyncBatch;
+use super::target::Target;
+use crate::experiment::IMPORT_ACTOR;
+use crate::{HistoryQuery, Lifecycle, Point, Result, RunId, TimestampMs};
+
+impl Target {
+    /// Takes the points away that are here, whatever their contexts; `keys`: the names of the chunk's keys.
+    pub(super) fn leave_out_known(&self, batch: &mut Cow<'_, SyncBatch>, keys: &[String]) -> Result<()> {
+        if batch.actor.as_deref() != Some(IMPORT_ACTOR) || batch.points.is_empty() {
+            return Ok(());
+        }
+        let snapshot = self.store.snapshot()?;
+        for at in 0..batch.points.len() {
+            let points = &batch.points[at];
+            let run = RunId(points.run);
+            let (Some(name), Some(steps), Some(times_ms)) =
+                (keys.get(points.key as usize), range(&points.steps), range(&points.times))
+            else {
+                continue;
+            };
+            if snapshot.run(run)?.is_none_or(|state| state.lifecycle == Lifecycle::Purged) {
+                continue;
+            }
+            let columns = snapshot.history(run, name, &HistoryQuery { steps, times_ms, ..Default::default() })?.columns;
+            // In history order.
+            let known: Vec<Point> = (0..columns.len()).map(|at| columns.point(at)).collect();
+            let is_known = |at: usize| {
+                let point =
+                    Point { step: points.steps[at], time: TimestampMs(points.times[at]), value: points.values[at] };
+                known.binary_search_by(|other| other.history_order(&point)).is_ok()
+            };
+            let lacking: Vec<usize> = (0..points.steps.len()).filter(|at| !is_known(*at)).collect();
+            if lacking.len() < points.steps.len() {
+                let points = &mut batch.to_mut().points[at];
+                points.steps = lacking.iter().map(|at| points.steps[*at]).collect();
+                points.times = lacking.iter().map(|at| points.times[*at]).collect();
+                points.values = lacking.iter().map(|at| points.values[*at]).collect();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn range(of: &[i64]) -> Option<(i64, i64)> {
+    Some((*of.iter().min()?, *of.iter().max()?))
+}
