@@ -1,17 +1,48 @@
-//! Leaves out points of an import that are here already.
+//! Finds points of a source that are here already, and leaves out those of an import.
 //!
 //! Two stores may import one source, and it may link a point with a model or a data set in between. It is one point all
 //! the same: contexts are not compared, as an import does not compare them when it tops a run up. What is here keeps
 //! its context.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::chunk::SyncBatch;
-use super::target::Target;
+use super::source::birth_of;
+use super::target::{Target, With};
+use crate::engine::StoreId;
 use crate::experiment::IMPORT_ACTOR;
-use crate::{HistoryQuery, Lifecycle, Point, Result, RunId, TimestampMs};
+use crate::{HistoryQuery, Lifecycle, Point, Result, RunId, Snapshot, TimestampMs};
 
 impl Target {
+    /// Whether the points of a batch without events may be here already.
+    pub(super) fn looks_up(&self, batch: &SyncBatch, with: &With<'_>) -> Result<bool> {
+        if self.may_come_again(batch)? {
+            return Ok(true);
+        }
+        let snapshot = self.store.snapshot()?;
+        let runs: BTreeSet<RunId> = batch.points.iter().map(|points| RunId(points.run)).collect();
+        for run in runs {
+            if snapshot.run(run)?.is_some() && self.is_of_two(&snapshot, run, with)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// If it was forgotten that a batch came, it may come a second time. And points of an import may have come here by
+    /// another import: then both know the run, but neither knows the other import.
+    pub(super) fn may_come_again(&self, batch: &SyncBatch) -> Result<bool> {
+        let is_forgotten = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?;
+        Ok(is_forgotten || batch.actor.as_deref() == Some(IMPORT_ACTOR))
+    }
+
+    /// Whether two stores created a run, by two imports of one source: its points may exist here.
+    pub(super) fn is_of_two(&self, snapshot: &Snapshot, run: RunId, with: &With<'_>) -> Result<bool> {
+        let here = birth_of(&self.store, snapshot, &self.origins, run)?;
+        Ok(with.births.get(&run).is_some_and(|there| here != Some(*there)))
+    }
+
     /// Takes the points away that are here, whatever their contexts; `keys`: the names of the chunk's keys.
     pub(super) fn leave_out_known(&self, batch: &mut Cow<'_, SyncBatch>, keys: &[String]) -> Result<()> {
         if batch.actor.as_deref() != Some(IMPORT_ACTOR) || batch.points.is_empty() {

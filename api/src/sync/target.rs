@@ -13,14 +13,12 @@ use super::fields::entity_of;
 use super::lines::REPEAT_TAG;
 use super::origins::{Extra, Origins};
 use super::report::Report;
-use super::source::birth_of;
 use super::values::last_of;
 use super::versions::Histories;
 use crate::engine::entity::EntityKey;
 use crate::engine::event::batch::{NoteKind, StoreNote};
 use crate::engine::event::{RunForked, RunPurged, SourceForgotten};
 use crate::engine::{LookUp, StoreId};
-use crate::experiment::IMPORT_ACTOR;
 use crate::{
     Batch, Durability, Error, Event, ExperimentId, KeyId, Lifecycle, LocalStore, Lsn, Point, Result, RunId, Snapshot,
     TimestampMs,
@@ -328,34 +326,6 @@ impl Target {
         Ok(())
     }
 
-    /// Whether the points of a batch without events may be here already.
-    fn looks_up(&self, batch: &SyncBatch, with: &With<'_>) -> Result<bool> {
-        if self.may_come_again(batch)? {
-            return Ok(true);
-        }
-        let snapshot = self.store.snapshot()?;
-        let runs: BTreeSet<RunId> = batch.points.iter().map(|points| RunId(points.run)).collect();
-        for run in runs {
-            if snapshot.run(run)?.is_some() && self.is_of_two(&snapshot, run, with)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// If it was forgotten that a batch came, it may come a second time. And points of an import may have come here by
-    /// another import: then both know the run, but neither knows the other import.
-    fn may_come_again(&self, batch: &SyncBatch) -> Result<bool> {
-        let is_forgotten = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?;
-        Ok(is_forgotten || batch.actor.as_deref() == Some(IMPORT_ACTOR))
-    }
-
-    /// Whether two stores created a run, by two imports of one source: its points may exist here.
-    fn is_of_two(&self, snapshot: &Snapshot, run: RunId, with: &With<'_>) -> Result<bool> {
-        let here = birth_of(&self.store, snapshot, &self.origins, run)?;
-        Ok(with.births.get(&run).is_some_and(|there| here != Some(*there)))
-    }
-
     /// The points to take: those of runs that exist here.
     fn points(&self, snapshot: &Snapshot, batch: &SyncBatch, with: &With<'_>, decided: &mut Decided) -> Result<Points> {
         let mut points = Points::default();
@@ -520,12 +490,12 @@ impl Target {
 }
 
 /// What a chunk says about all its batches.
-struct With<'a> {
+pub(super) struct With<'a> {
     keys: &'a [KeyId],
     /// How much the source has seen.
     seen: FxHashMap<StoreId, u64>,
     /// The batches that created the runs.
-    births: FxHashMap<RunId, Version>,
+    pub(super) births: FxHashMap<RunId, Version>,
 }
 
 /// The points of a batch that are taken, by index.

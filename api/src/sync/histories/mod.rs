@@ -13,6 +13,7 @@
 //! `RUNLODE_SYNC_HISTORIES` sets how many (default 10,000), `RUNLODE_SYNC_SEED` the first seed. A failure names its
 //! seed, and the shortest prefix of its steps that fails.
 
+mod changes;
 mod model;
 mod played;
 mod side;
@@ -21,8 +22,6 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use world::World;
-
-const HOUR: i64 = 3_600_000;
 
 /// A history of `steps` steps. Returns what was done.
 fn run(seed: u64, steps: u64, trace: bool) -> Vec<String> {

@@ -6,6 +6,8 @@ use crate::engine::StoreId;
 use crate::sync::chunk::{SyncBatch, Version};
 use crate::{Point, RegisteredModelId, RunId, Stage};
 
+pub(super) const HOUR: i64 = 3_600_000;
+
 /// What is changed, by names that are the same in all stores.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Of {

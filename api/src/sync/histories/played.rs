@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::HOUR;
-use super::model::{Act, Of, What};
+use super::model::{Act, HOUR, Of, What};
 use crate::engine::checksum::fnv;
 use crate::engine::entity::EntityKey;
 use crate::engine::event::payload::Decoded;

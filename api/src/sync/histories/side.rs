@@ -1,12 +1,12 @@
 //! A store of a history, beside what the model says of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::HOUR;
-use super::model::{Act, Of, State, What};
+use super::model::{Act, HOUR, Of, State, What};
 use crate::engine::entity::{EntityKey, EntityState};
 use crate::engine::event::*;
-use crate::engine::storage::{Storage, memory::Memory};
+use crate::engine::storage::{OpenMode, Storage, memory::Memory, read_exact_at, write_all_at};
 use crate::engine::{ManualClock, StoreId};
 use crate::sync::chunk::Version;
 use crate::sync::{Report, Source, Target};
@@ -341,4 +341,36 @@ impl Side {
         }
         lines
     }
+}
+
+/// The name of a file that is missing for a while.
+pub(super) fn aside(path: &str) -> String {
+    format!("gone-{}", path.replace('/', "-"))
+}
+
+pub(super) fn show_files(storage: &Memory, gone: &BTreeSet<String>) {
+    for path in gone {
+        storage.rename(&aside(path), path).unwrap();
+    }
+}
+
+/// The same files in a storage of their own.
+pub(super) fn copy_of(storage: &Memory) -> Memory {
+    let to = Memory::new();
+    let mut dirs = vec![String::new()];
+    while let Some(dir) = dirs.pop() {
+        for entry in storage.list(&dir).unwrap() {
+            let path = if dir.is_empty() { entry.name.clone() } else { format!("{dir}/{}", entry.name) };
+            if entry.is_dir {
+                to.create_dir(&path).unwrap();
+                dirs.push(path);
+                continue;
+            }
+            let from = storage.open(&path, OpenMode::Read).unwrap();
+            let mut bytes = vec![0; usize::try_from(from.len().unwrap()).unwrap()];
+            read_exact_at(&*from, &mut bytes, 0).unwrap();
+            write_all_at(&*to.open(&path, OpenMode::CreateNew).unwrap(), &bytes, 0).unwrap();
+        }
+    }
+    to
 }

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::HOUR;
-use super::model::{Act, Changed, Known, Of, Stamped, Told, What};
+use super::model::{Act, Changed, HOUR, Of, Stamped, Told, What};
 use super::played::Database;
-use super::side::{Sent, Side, open};
+use super::side::{Sent, Side, aside, copy_of, open, show_files};
 use crate::engine::storage::sim::SimRng;
-use crate::engine::storage::{OpenMode, Storage, memory::Memory, read_exact_at, write_all_at};
+use crate::engine::storage::{Storage, memory::Memory};
 use crate::engine::{ManualClock, StoreId};
 use crate::sync::{Chunk, Report, Source, Target};
-use crate::{CompactOptions, Point, RegisteredModelId, RunId, Stage, TimestampMs};
+use crate::{CompactOptions, Point, RegisteredModelId, RunId};
 
 pub(super) struct World {
     pub(super) rng: SimRng,
@@ -95,124 +94,8 @@ impl World {
         }
     }
 
-    pub(super) fn act(&mut self, at: usize) -> Option<Act> {
-        let kind = self.rng.below(24);
-        let number = self.fresh();
-        let value = Some(format!("v{number}"));
-        let side = &self.sides[at].state;
-        let runs: Vec<RunId> = side.runs.keys().copied().collect();
-        let active: Vec<RunId> = runs
-            .iter()
-            .copied()
-            .filter(|run| side.value(&Of::Run(*run), &What::Lifecycle).as_deref() == Some("active"))
-            .collect();
-        let models: Vec<_> = side.models.iter().filter(|(_, deleted)| !**deleted).map(|(model, _)| *model).collect();
-        let versions: Vec<_> =
-            side.versions.iter().filter(|(_, known)| !known.2).map(|(key, known)| (*key, known.0.clone())).collect();
-        let experiments: Vec<_> = side.experiments.iter().cloned().collect();
-        let deletes = self.rng.below(4) == 0;
-        Some(match kind {
-            0 => {
-                let name = format!("e{}", self.below(2));
-                (!experiments.contains(&name)).then_some(Act::NewExperiment(name))?
-            }
-            1..3 => {
-                experiments.first()?;
-                let mut id = [7; 16];
-                id[..8].copy_from_slice(&number.to_le_bytes());
-                Act::NewRun(RunId(id), format!("run{number}"), "RUNNING".into())
-            }
-            3..5 => {
-                let name = self.pick(&experiments)?;
-                let of = Of::Experiment(name);
-                let has = self.sides[at].state.value(&of, &What::Tag("t".into())).is_some();
-                Act::Set(of, What::Tag("t".into()), if deletes && has { None } else { value })
-            }
-            5..8 => {
-                let (run, key) = (self.pick(&active)?, self.pick(&["t", "u"])?);
-                let what = What::Tag(key.into());
-                let has = self.sides[at].state.value(&Of::Run(run), &what).is_some();
-                Act::Set(Of::Run(run), what, if deletes && has { None } else { value })
-            }
-            8 => Act::Set(Of::Run(self.pick(&active)?), What::Name, value),
-            9 => {
-                let status = if deletes { "FAILED" } else { "FINISHED" };
-                Act::Set(Of::Run(self.pick(&active)?), What::Status, Some(status.into()))
-            }
-            10 => {
-                let run = self.pick(&runs)?;
-                let word = if active.contains(&run) { "deleted" } else { "active" };
-                Act::Set(Of::Run(run), What::Lifecycle, Some(word.into()))
-            }
-            11..14 => {
-                let run = self.pick(&active)?;
-                let count = 1 + self.below(3);
-                let time = 1_000 * HOUR + number as i64;
-                let point = |step: usize| Point {
-                    step: number as i64,
-                    time: TimestampMs(time + step as i64),
-                    value: number as f64 + step as f64 / 8.0,
-                };
-                Act::Points(run, (0..count).map(point).collect())
-            }
-            14 => {
-                let run = self.pick(&active)?;
-                let side = &self.sides[at].state;
-                let key = (run, "p".to_owned());
-                (!side.params.contains_key(&key)).then(|| Act::Param(run, "p".into(), format!("v{number}")))?
-            }
-            15 => Act::NewModel(RegisteredModelId(number), format!("model{number}")),
-            16..18 => {
-                let model = self.pick(&models)?;
-                let all = self.sides[at].state.versions.keys().filter(|(of, _)| *of == model);
-                Act::NewVersion(model, all.map(|(_, version)| *version).max().unwrap_or(0) + 1, format!("s{number}"))
-            }
-            18 => Act::Set(Of::Model(self.pick(&models)?), What::Description, value),
-            19..21 => {
-                let ((model, version), text) = self.pick(&versions)?;
-                let alias = self.pick(&["a", "b"])?;
-                let has = self.sides[at].state.value(&Of::Model(model), &What::Alias(alias.into())).is_some();
-                Act::Alias(model, alias.into(), if deletes && has { None } else { Some((version, text)) })
-            }
-            21 => {
-                let ((model, version), text) = self.pick(&versions)?;
-                let production = |known: &Known| known.1 == Stage::Production && !known.2;
-                let others = self.sides[at]
-                    .state
-                    .versions
-                    .iter()
-                    .filter(|((of, other), known)| *of == model && *other != version && production(known));
-                let mut changed: Vec<_> =
-                    others.map(|((_, other), known)| (*other, known.0.clone(), Stage::Archived)).collect();
-                changed.insert(0, (version, text, Stage::Production));
-                Act::Stage(model, changed)
-            }
-            22 => {
-                let ((model, version), _) = self.pick(&versions)?;
-                Act::Set(Of::Model(model), What::VersionTag(version, "t".into()), value)
-            }
-            _ if deletes => match self.rng.below(3) {
-                0 => Act::Set(Of::Model(self.pick(&models)?), What::Deletion, Some("deleted".into())),
-                _ => {
-                    let ((model, version), _) = self.pick(&versions)?;
-                    Act::Set(Of::Model(model), What::VersionDeletion(version), Some("deleted".into()))
-                }
-            },
-            _ => Act::Set(Of::Model(self.pick(&models)?), What::Tag("t".into()), value),
-        })
-    }
-
-    pub(super) fn change(&mut self, at: usize) -> String {
-        // Most need something to change.
-        let Some(act) = (0..6).find_map(|_| self.act(at)) else { return String::new() };
-        let text = format!("{at}: {act:?}");
-        self.sides[at].own(vec![act]);
-        self.note(at);
-        text
-    }
-
     /// Notes what a store's last batch did: it must be there in the end.
-    fn note(&mut self, at: usize) {
+    pub(super) fn note(&mut self, at: usize) {
         let side = &self.sides[at];
         let entry = side.state.log.last().unwrap();
         for Stamped { act, stamp, .. } in &entry.acts {
@@ -510,38 +393,6 @@ impl World {
             }
         }
     }
-}
-
-/// The name of a file that is missing for a while.
-fn aside(path: &str) -> String {
-    format!("gone-{}", path.replace('/', "-"))
-}
-
-fn show_files(storage: &Memory, gone: &BTreeSet<String>) {
-    for path in gone {
-        storage.rename(&aside(path), path).unwrap();
-    }
-}
-
-/// The same files in a storage of their own.
-fn copy_of(storage: &Memory) -> Memory {
-    let to = Memory::new();
-    let mut dirs = vec![String::new()];
-    while let Some(dir) = dirs.pop() {
-        for entry in storage.list(&dir).unwrap() {
-            let path = if dir.is_empty() { entry.name.clone() } else { format!("{dir}/{}", entry.name) };
-            if entry.is_dir {
-                to.create_dir(&path).unwrap();
-                dirs.push(path);
-                continue;
-            }
-            let from = storage.open(&path, OpenMode::Read).unwrap();
-            let mut bytes = vec![0; usize::try_from(from.len().unwrap()).unwrap()];
-            read_exact_at(&*from, &mut bytes, 0).unwrap();
-            write_all_at(&*to.open(&path, OpenMode::CreateNew).unwrap(), &bytes, 0).unwrap();
-        }
-    }
-    to
 }
 
 pub(super) fn words(what: &What) -> String {
