@@ -8,7 +8,9 @@ use crate::engine::event::RunCreated;
 use crate::engine::event::batch::{NoteKind, StoreNote};
 use crate::engine::storage::memory::Memory;
 use crate::experiment::IMPORT_ACTOR;
-use crate::{Batch, Durability, HistoryQuery, LocalStore, MetricContext, Point, RunId, RunStatus, TimestampMs};
+use crate::{
+    Batch, CompactOptions, Durability, HistoryQuery, LocalStore, MetricContext, Point, RunId, RunStatus, TimestampMs,
+};
 
 const RUN: RunId = RunId([7; 16]);
 
@@ -139,5 +141,24 @@ fn a_point_that_the_source_linked_with_a_model_between_two_imports_is_one_point(
         for store in &sides {
             assert_eq!(steps(store), [0, 1], "{first}");
         }
+    }
+}
+
+/// Points that were logged at their own time are all there, also in a run that both stores imported.
+#[test]
+fn equal_points_of_a_run_that_two_stores_imported_stay_as_many() {
+    for compacts in [false, true] {
+        let [a, b] = [store(1), store(2)];
+        [&a, &b].into_iter().for_each(import_run);
+        for _ in 0..2 {
+            let point = Point { step: 1, time: TimestampMs(1_000_000), value: 0.5 };
+            a.append(Batch::new().metric(RUN, "loss", point, None), Durability::Sync).unwrap();
+        }
+        if compacts {
+            a.engine().seal().unwrap();
+            a.compact(&CompactOptions::default()).unwrap();
+        }
+        sync(&a, &b);
+        assert_eq!((sync(&b, &a).points_count, steps(&a), steps(&b)), (0, vec![1, 1], vec![1, 1]), "{compacts}");
     }
 }

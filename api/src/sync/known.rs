@@ -14,6 +14,9 @@ use crate::engine::StoreId;
 use crate::experiment::IMPORT_ACTOR;
 use crate::{HistoryQuery, Lifecycle, Point, Result, RunId, Snapshot, TimestampMs};
 
+/// A point that arrived later than this after its own time may be an old one.
+const LATE_AFTER_MS: i64 = 1_000;
+
 impl Target {
     /// Whether the points of a batch without events may be here already.
     pub(super) fn looks_up(&self, batch: &SyncBatch, with: &With<'_>) -> Result<bool> {
@@ -23,7 +26,7 @@ impl Target {
         let snapshot = self.store.snapshot()?;
         let runs: BTreeSet<RunId> = batch.points.iter().map(|points| RunId(points.run)).collect();
         for run in runs {
-            if snapshot.run(run)?.is_some() && self.is_of_two(&snapshot, run, with)? {
+            if snapshot.run(run)?.is_some() && self.is_of_two(&snapshot, batch, run, with)? {
                 return Ok(true);
             }
         }
@@ -37,8 +40,20 @@ impl Target {
         Ok(is_forgotten || batch.actor.as_deref() == Some(IMPORT_ACTOR))
     }
 
-    /// Whether two stores created a run, by two imports of one source: its points may exist here.
-    pub(super) fn is_of_two(&self, snapshot: &Snapshot, run: RunId, with: &With<'_>) -> Result<bool> {
+    /// Whether points of a batch may be here by another import, because two stores created their run by imports of one
+    /// source. Compactions of earlier builds lost which batches are of an import. But batches that name another author are not, nor are
+    /// points that were logged at their own time: those are all kept, however many equal ones there are.
+    pub(super) fn is_of_two(
+        &self,
+        snapshot: &Snapshot,
+        batch: &SyncBatch,
+        run: RunId,
+        with: &With<'_>,
+    ) -> Result<bool> {
+        let is_late = |time_ms: &i64| *time_ms < batch.time_ms.saturating_sub(LATE_AFTER_MS);
+        if batch.actor.is_some() || !batch.points.iter().flat_map(|points| &points.times).any(is_late) {
+            return Ok(false);
+        }
         let here = birth_of(&self.store, snapshot, &self.origins, run)?;
         Ok(with.births.get(&run).is_some_and(|there| here != Some(*there)))
     }

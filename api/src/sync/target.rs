@@ -347,7 +347,7 @@ impl Target {
                     None => Some("is not here"),
                     Some(state) if state.lifecycle == Lifecycle::Purged => Some("was purged here"),
                     Some(_) => {
-                        points.look_up |= self.is_of_two(snapshot, run, with)?;
+                        points.look_up |= self.is_of_two(snapshot, batch, run, with)?;
                         None
                     }
                 });
