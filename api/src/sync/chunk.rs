@@ -134,7 +134,8 @@ impl SyncBatch {
         Version { store: self.store, position: self.last }
     }
 
-    fn is_sound(&self) -> bool {
+    /// Whether its positions are possible, and each may have an equal part of every series.
+    pub(super) fn is_sound(&self) -> bool {
         let count = self.last.wrapping_sub(self.first).wrapping_add(1);
         let divides = |points: &SyncPoints| (points.steps.len() as u64).is_multiple_of(count);
         let bounded = self.first > 0 && self.first <= self.last && self.last <= POSITION_MAX;
@@ -154,6 +155,26 @@ impl SyncBatch {
             points.values.drain(..count);
         }
         self.first = seen + 1;
+    }
+
+    /// The batches of which this one was joined, each with its part of the points.
+    pub(super) fn apart(&self) -> Vec<Self> {
+        let (mut rest, mut parts) = (self.clone(), Vec::new());
+        while rest.first < rest.last {
+            let count = rest.last - rest.first + 1;
+            let mut part = rest.clone();
+            for points in &mut part.points {
+                let of_one = (points.steps.len() as u64 / count) as usize;
+                points.steps.truncate(of_one);
+                points.times.truncate(of_one);
+                points.values.truncate(of_one);
+            }
+            part.last = rest.first;
+            rest.drop_seen(part.last);
+            parts.push(part);
+        }
+        parts.push(rest);
+        parts
     }
 }
 

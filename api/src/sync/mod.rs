@@ -28,6 +28,7 @@ mod decided;
 mod experiments;
 mod fields;
 mod join;
+mod known;
 mod lifecycles;
 mod lines;
 mod numbers;
@@ -42,6 +43,8 @@ mod winners;
 
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod import_tests;
 #[cfg(test)]
 mod lifecycle_tests;
 #[cfg(test)]

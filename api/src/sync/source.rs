@@ -19,7 +19,7 @@ use crate::engine::event::batch::NoteKind;
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::point::Columns;
 use crate::engine::{ContextId, StoreId, Tail, TailBatch};
-use crate::experiment::SOURCE_TAG;
+use crate::experiment::{IMPORT_ACTOR, SOURCE_TAG};
 use crate::{Event, ExperimentId, Lifecycle, LocalStore, Lsn, Result, RunId, RunState, Snapshot};
 
 /// Batches read from the log at once.
@@ -291,6 +291,12 @@ impl Source {
                 self.add_birth(series.run, beside)?;
                 self.push_points(&mut named, series.run, &name, columns);
             }
+        }
+        // Earlier builds left points of joined batches out that were here already. Which batch had the others is unknown
+        // then: the target must not divide them.
+        let batch = &mut named.0;
+        if batch.first < batch.last && (batch.actor.as_deref() == Some(IMPORT_ACTOR) || !batch.is_sound()) {
+            batch.first = batch.last;
         }
         // A batch of another store may have nothing left here, but the target still learns that it was seen.
         let says = note.is_some() || !named.0.events.is_empty() || !named.0.points.is_empty();

@@ -1,5 +1,6 @@
 //! The receiving side: a source's batches become this store's, each once.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 
@@ -12,14 +13,12 @@ use super::fields::entity_of;
 use super::lines::REPEAT_TAG;
 use super::origins::{Extra, Origins};
 use super::report::Report;
-use super::source::birth_of;
 use super::values::last_of;
 use super::versions::Histories;
 use crate::engine::entity::EntityKey;
 use crate::engine::event::batch::{NoteKind, StoreNote};
 use crate::engine::event::{RunForked, RunPurged, SourceForgotten};
 use crate::engine::{LookUp, StoreId};
-use crate::experiment::IMPORT_ACTOR;
 use crate::{
     Batch, Durability, Error, Event, ExperimentId, KeyId, Lifecycle, LocalStore, Lsn, Point, Result, RunId, Snapshot,
     TimestampMs,
@@ -210,12 +209,21 @@ impl Target {
                 continue;
             }
             check_step(store, seen, batch.last)?;
+            let mut rest = Cow::Borrowed(batch);
             if batch.first <= seen {
-                let mut rest = batch.clone();
-                rest.drop_seen(seen);
-                self.apply_batch(&rest, &with, report)?;
+                rest.to_mut().drop_seen(seen);
+            }
+            // Of joined batches each must stay with its own points, for stores that have seen only some of them. A look-up
+            // may leave out points of one and not of another.
+            if rest.first < rest.last && self.looks_up(&rest, &with)? {
+                for part in rest.apart() {
+                    let mut part = Cow::Owned(part);
+                    self.leave_out_known(&mut part, &chunk.keys)?;
+                    self.apply_batch(&part, &with, report)?;
+                }
             } else {
-                self.apply_batch(batch, &with, report)?;
+                self.leave_out_known(&mut rest, &chunk.keys)?;
+                self.apply_batch(&rest, &with, report)?;
             }
         }
         self.note(chunk)?;
@@ -330,10 +338,7 @@ impl Target {
                 _ => None,
             })
             .collect();
-        // If it was forgotten that they came, they may come a second time. And points of an import may have come here
-        // by another import: then both know the run, but neither knows the other import.
-        points.look_up = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?
-            || batch.actor.as_deref() == Some(IMPORT_ACTOR);
+        points.look_up = self.may_come_again(batch)?;
         for (at, of_run) in batch.points.iter().enumerate() {
             let run = RunId(of_run.run);
             if let Entry::Vacant(slot) = runs.entry(run) {
@@ -342,9 +347,7 @@ impl Target {
                     None => Some("is not here"),
                     Some(state) if state.lifecycle == Lifecycle::Purged => Some("was purged here"),
                     Some(_) => {
-                        // A run that two stores created, by two imports of one source: its points may exist here.
-                        let here = birth_of(&self.store, snapshot, &self.origins, run)?;
-                        points.look_up |= with.births.get(&run).is_some_and(|there| here != Some(*there));
+                        points.look_up |= self.is_of_two(snapshot, batch, run, with)?;
                         None
                     }
                 });
@@ -487,12 +490,12 @@ impl Target {
 }
 
 /// What a chunk says about all its batches.
-struct With<'a> {
+pub(super) struct With<'a> {
     keys: &'a [KeyId],
     /// How much the source has seen.
     seen: FxHashMap<StoreId, u64>,
     /// The batches that created the runs.
-    births: FxHashMap<RunId, Version>,
+    pub(super) births: FxHashMap<RunId, Version>,
 }
 
 /// The points of a batch that are taken, by index.
