@@ -154,7 +154,12 @@ pub fn asset(name: &str) -> Result<Option<File>, String> {
             _ => None,
         });
     }
-    let all = [(&BUILT.script, "app", "js"), (&BUILT.style, "app", "css"), (&BUILT.early, "early", "js"), (&BUILT.bridge, "mlflow", "js")];
+    let all = [
+        (&BUILT.script, "app", "js"),
+        (&BUILT.style, "app", "css"),
+        (&BUILT.early, "early", "js"),
+        (&BUILT.bridge, "mlflow", "js"),
+    ];
     let found = all.into_iter().find(|(file, begin, end)| name == format!("{begin}-{}.{end}", name_of(file)));
     Ok(found.map(|(file, ..)| file.clone()))
 }

@@ -16,6 +16,8 @@ use crate::{HistoryQuery, Lifecycle, Point, Result, RunId, Snapshot, TimestampMs
 
 /// A point that arrived later than this after its own time may be an old one.
 const LATE_AFTER_MS: i64 = 1_000;
+/// Points of a history that are read at once.
+const PAGE_POINTS: usize = 1 << 16;
 
 impl Target {
     /// Whether the points of a batch without events may be here already.
@@ -41,8 +43,8 @@ impl Target {
     }
 
     /// Whether points of a batch may be here by another import, because two stores created their run by imports of one
-    /// source. Compactions of earlier builds lost which batches are of an import. But batches that name another author are not, nor are
-    /// points that were logged at their own time: those are all kept, however many equal ones there are.
+    /// source. Compactions of earlier builds lost which batches are of an import. But batches that name another author are
+    /// of none, nor are points that were logged at their own time: those are all kept, however many equal ones there are.
     pub(super) fn is_of_two(
         &self,
         snapshot: &Snapshot,
@@ -75,15 +77,23 @@ impl Target {
             if snapshot.run(run)?.is_none_or(|state| state.lifecycle == Lifecycle::Purged) {
                 continue;
             }
-            let columns = snapshot.history(run, name, &HistoryQuery { steps, times_ms, ..Default::default() })?.columns;
-            // In history order.
-            let known: Vec<Point> = (0..columns.len()).map(|at| columns.point(at)).collect();
-            let is_known = |at: usize| {
-                let point =
-                    Point { step: points.steps[at], time: TimestampMs(points.times[at]), value: points.values[at] };
-                known.binary_search_by(|other| other.history_order(&point)).is_ok()
-            };
-            let lacking: Vec<usize> = (0..points.steps.len()).filter(|at| !is_known(*at)).collect();
+            let mut query = HistoryQuery { steps, times_ms, limit: PAGE_POINTS, ..HistoryQuery::default() };
+            let mut lacking: Vec<usize> = (0..points.steps.len()).collect();
+            // The range of a few points may hold a long history.
+            while !lacking.is_empty() {
+                let page = snapshot.history(run, name, &query)?;
+                // In history order.
+                let known: Vec<Point> = (0..page.columns.len()).map(|at| page.columns.point(at)).collect();
+                lacking.retain(|at| {
+                    let (step, time_ms, value) = (points.steps[*at], points.times[*at], points.values[*at]);
+                    let point = Point { step, time: TimestampMs(time_ms), value };
+                    known.binary_search_by(|other| other.history_order(&point)).is_err()
+                });
+                if page.next.is_none() {
+                    break;
+                }
+                query.after = page.next;
+            }
             if lacking.len() < points.steps.len() {
                 let points = &mut batch.to_mut().points[at];
                 points.steps = lacking.iter().map(|at| points.steps[*at]).collect();
