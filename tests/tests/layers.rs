@@ -169,7 +169,7 @@ const PYTHON: Crate = Crate {
 const PROJECTS: Crate = Crate {
     src: "../api/projects/src",
     levels: &[
-        &["error.rs", "git.rs", "launch.rs", "local.rs", "quote.rs"],
+        &["error.rs", "git.rs", "launch.rs", "quote.rs"],
         &["tool.rs", "file.rs", "source.rs"],
         &["command/", "container/", "environment/", "kubernetes/"],
         &["launcher/"],
@@ -182,7 +182,7 @@ const PROJECTS: Crate = Crate {
 const CLIENT: Crate = Crate {
     src: "../api/client/src",
     levels: &[
-        &["address.rs", "call.rs", "error.rs"],
+        &["address.rs", "call.rs", "error.rs", "local.rs"],
         &["curl.rs", "login.rs"],
         &["client.rs", "download.rs"],
         &["lib.rs"],

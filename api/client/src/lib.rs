@@ -10,6 +10,7 @@
 //!   curl       https by curl
 //!     call     a call and its answer
 //!   address    parts of an address
+//!   local      the path of this machine that an address is
 //!   login      who calls
 //!     error    why there is no answer
 //! ```
@@ -20,6 +21,7 @@ mod client;
 mod curl;
 mod download;
 mod error;
+pub mod local;
 mod login;
 
 pub use address::{escaped, query};

@@ -27,7 +27,6 @@ pub mod git;
 pub mod kubernetes;
 pub mod launch;
 pub mod launcher;
-pub mod local;
 pub mod quote;
 pub mod rerun;
 pub mod source;
@@ -35,3 +34,4 @@ mod tool;
 
 pub use error::{ProjectError, Result};
 pub use file::{Docker, EntryPoint, Environment, Parameter, Project};
+pub use runlode_client::local;

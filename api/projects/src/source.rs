@@ -8,11 +8,11 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use runlode_client::local;
 use tempfile::TempDir;
 
 use crate::error::{ProjectError, Result};
 use crate::git::{self, Checkout, TRANSPORTS};
-use crate::local;
 
 /// The largest content of a zip file, unpacked.
 const ZIP_BYTES_MAX: u64 = 4 << 30;

@@ -36,90 +36,80 @@ use super::state::*;
 use super::working::{Applied, Working};
 use crate::error::Result;
 use crate::event::{DatasetInput, Event, RunInputsLogged, RunStatus};
-use crate::id::{Lsn, ModelId, RunId};
+use crate::id::{ExperimentId, Lsn, ModelId, RunId};
 
 /// The state that a purged run keeps.
 fn purged_stub(run: &RunState, lsn: Lsn) -> RunState {
     RunState {
-        experiment: run.experiment,
-        name: String::new(),
-        user_id: String::new(),
         status: RunStatus::Killed,
-        start_time_ms: 0,
-        end_time_ms: None,
-        artifact_location: None,
         lifecycle: Lifecycle::Purged,
         lifecycle_lsn: lsn,
-        deleted_time_ms: None,
-        params: Vec::new(),
-        tags: Vec::new(),
-        datasets: Vec::new(),
-        model_inputs: Vec::new(),
-        model_outputs: Vec::new(),
-        artifacts: Vec::new(),
-        launches: 0,
-        rewinds: Vec::new(),
-        forked: None,
-        lease: None,
-        created: run.created,
         last: lsn,
+        ..RunState::new(run.experiment, run.created)
     }
 }
 
-/// The entities whose history shows this event, the main one first.
-///
-/// Runs for run events, logged models for theirs, experiments, registered models; for events of a version, the version
-/// and its model. Names and data sets have no history; events of the store itself belong to no entity.
-pub fn touches(event: &Event) -> Vec<EntityKey> {
+/// The entity that this event is about; `None` for events of the store itself.
+pub fn subject(event: &Event) -> Option<EntityKey> {
     use EntityKey as K;
     use Event as E;
-    let version = |model, version| vec![K::ModelVersion(model, version), K::RegisteredModel(model)];
-    match event {
-        E::ExperimentCreated(e) => vec![K::Experiment(e.experiment)],
-        E::ExperimentRenamed(e) => vec![K::Experiment(e.experiment)],
-        E::ExperimentTagsSet(e) => vec![K::Experiment(e.experiment)],
-        E::ExperimentTagDeleted(e) => vec![K::Experiment(e.experiment)],
-        E::ExperimentDeleted(e) => vec![K::Experiment(e.experiment)],
-        E::ExperimentRestored(e) => vec![K::Experiment(e.experiment)],
-        E::ExperimentPurged(e) => vec![K::Experiment(e.experiment)],
-        E::RunCreated(e) => vec![K::Run(e.run)],
-        E::RunUpdated(e) => vec![K::Run(e.run)],
-        E::RunDeleted(e) => vec![K::Run(e.run)],
-        E::RunRestored(e) => vec![K::Run(e.run)],
-        E::RunPurged(e) => vec![K::Run(e.run)],
-        E::ParamsLogged(e) => vec![K::Run(e.run)],
-        E::RunTagsSet(e) => vec![K::Run(e.run)],
-        E::RunTagDeleted(e) => vec![K::Run(e.run)],
-        E::RunInputsLogged(e) => vec![K::Run(e.run)],
-        E::RunOutputsLogged(e) => vec![K::Run(e.run)],
-        E::ArtifactLogged(e) => vec![K::Run(e.run)],
-        E::ProjectLaunched(e) => vec![K::Run(e.run)],
-        E::RunRewound(e) => vec![K::Run(e.run)],
-        E::RunForked(e) => vec![K::Run(e.run)],
-        E::RunLeased(e) => vec![K::Run(e.run)],
-        E::LoggedModelCreated(e) => vec![K::LoggedModel(e.model)],
-        E::LoggedModelFinalized(e) => vec![K::LoggedModel(e.model)],
-        E::LoggedModelTagsSet(e) => vec![K::LoggedModel(e.model)],
-        E::LoggedModelTagDeleted(e) => vec![K::LoggedModel(e.model)],
-        E::LoggedModelParamsLogged(e) => vec![K::LoggedModel(e.model)],
-        E::LoggedModelDeleted(e) => vec![K::LoggedModel(e.model)],
-        E::LoggedModelMetricsLogged(e) => vec![K::LoggedModel(e.model)],
-        E::LoggedModelPointShared(e) => vec![K::LoggedModel(e.model)],
-        E::RegisteredModelCreated(e) => vec![K::RegisteredModel(e.model)],
-        E::RegisteredModelUpdated(e) => vec![K::RegisteredModel(e.model)],
-        E::RegisteredModelRenamed(e) => vec![K::RegisteredModel(e.model)],
-        E::RegisteredModelTagsSet(e) => vec![K::RegisteredModel(e.model)],
-        E::RegisteredModelTagDeleted(e) => vec![K::RegisteredModel(e.model)],
-        E::RegisteredModelDeleted(e) => vec![K::RegisteredModel(e.model)],
-        E::AliasSet(e) => vec![K::RegisteredModel(e.model)],
-        E::AliasDeleted(e) => vec![K::RegisteredModel(e.model)],
-        E::ModelVersionCreated(e) => version(e.model, e.version),
-        E::ModelVersionUpdated(e) => version(e.model, e.version),
-        E::ModelVersionStageChanged(e) => version(e.model, e.version),
-        E::ModelVersionTagsSet(e) => version(e.model, e.version),
-        E::ModelVersionTagDeleted(e) => version(e.model, e.version),
-        E::ModelVersionDeleted(e) => version(e.model, e.version),
-        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) | E::GarbageCollected(_) => Vec::new(),
+    Some(match event {
+        E::ExperimentCreated(e) => K::Experiment(e.experiment),
+        E::ExperimentRenamed(e) => K::Experiment(e.experiment),
+        E::ExperimentTagsSet(e) => K::Experiment(e.experiment),
+        E::ExperimentTagDeleted(e) => K::Experiment(e.experiment),
+        E::ExperimentDeleted(e) => K::Experiment(e.experiment),
+        E::ExperimentRestored(e) => K::Experiment(e.experiment),
+        E::ExperimentPurged(e) => K::Experiment(e.experiment),
+        E::RunCreated(e) => K::Run(e.run),
+        E::RunUpdated(e) => K::Run(e.run),
+        E::RunDeleted(e) => K::Run(e.run),
+        E::RunRestored(e) => K::Run(e.run),
+        E::RunPurged(e) => K::Run(e.run),
+        E::ParamsLogged(e) => K::Run(e.run),
+        E::RunTagsSet(e) => K::Run(e.run),
+        E::RunTagDeleted(e) => K::Run(e.run),
+        E::RunInputsLogged(e) => K::Run(e.run),
+        E::RunOutputsLogged(e) => K::Run(e.run),
+        E::ArtifactLogged(e) => K::Run(e.run),
+        E::ProjectLaunched(e) => K::Run(e.run),
+        E::RunRewound(e) => K::Run(e.run),
+        E::RunForked(e) => K::Run(e.run),
+        E::RunLeased(e) => K::Run(e.run),
+        E::LoggedModelCreated(e) => K::LoggedModel(e.model),
+        E::LoggedModelFinalized(e) => K::LoggedModel(e.model),
+        E::LoggedModelTagsSet(e) => K::LoggedModel(e.model),
+        E::LoggedModelTagDeleted(e) => K::LoggedModel(e.model),
+        E::LoggedModelParamsLogged(e) => K::LoggedModel(e.model),
+        E::LoggedModelDeleted(e) => K::LoggedModel(e.model),
+        E::LoggedModelMetricsLogged(e) => K::LoggedModel(e.model),
+        E::LoggedModelPointShared(e) => K::LoggedModel(e.model),
+        E::RegisteredModelCreated(e) => K::RegisteredModel(e.model),
+        E::RegisteredModelUpdated(e) => K::RegisteredModel(e.model),
+        E::RegisteredModelRenamed(e) => K::RegisteredModel(e.model),
+        E::RegisteredModelTagsSet(e) => K::RegisteredModel(e.model),
+        E::RegisteredModelTagDeleted(e) => K::RegisteredModel(e.model),
+        E::RegisteredModelDeleted(e) => K::RegisteredModel(e.model),
+        E::AliasSet(e) => K::RegisteredModel(e.model),
+        E::AliasDeleted(e) => K::RegisteredModel(e.model),
+        E::ModelVersionCreated(e) => K::ModelVersion(e.model, e.version),
+        E::ModelVersionUpdated(e) => K::ModelVersion(e.model, e.version),
+        E::ModelVersionStageChanged(e) => K::ModelVersion(e.model, e.version),
+        E::ModelVersionTagsSet(e) => K::ModelVersion(e.model, e.version),
+        E::ModelVersionTagDeleted(e) => K::ModelVersion(e.model, e.version),
+        E::ModelVersionDeleted(e) => K::ModelVersion(e.model, e.version),
+        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) | E::GarbageCollected(_) => return None,
+    })
+}
+
+/// The entities whose history shows this event, the main one first: its subject, and for events of a version also the
+/// model. Names and data sets have no history.
+pub fn touches(event: &Event) -> Vec<EntityKey> {
+    match subject(event) {
+        Some(EntityKey::ModelVersion(model, version)) => {
+            vec![EntityKey::ModelVersion(model, version), EntityKey::RegisteredModel(model)]
+        }
+        subject => subject.into_iter().collect(),
     }
 }
 
@@ -128,15 +118,19 @@ pub fn touches(event: &Event) -> Vec<EntityKey> {
 /// # Errors
 /// Only those of reading the base. `working` may then hold part of the event's changes: drop it.
 pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Applied> {
+    match subject(event) {
+        Some(EntityKey::Experiment(id)) => apply_experiment(event, id, lsn, working),
+        Some(EntityKey::Run(_)) => apply_run(event, lsn, working),
+        Some(EntityKey::LoggedModel(_)) => apply_logged_model(event, lsn, working),
+        Some(EntityKey::RegisteredModel(_) | EntityKey::ModelVersion(..)) => apply_registry(event, lsn, working),
+        // Events of the store itself change no entity.
+        _ => Ok(Applied::default()),
+    }
+}
+
+fn apply_run(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Applied> {
     use Event as E;
     match event {
-        E::ExperimentCreated(_)
-        | E::ExperimentRenamed(_)
-        | E::ExperimentTagsSet(_)
-        | E::ExperimentTagDeleted(_)
-        | E::ExperimentDeleted(_)
-        | E::ExperimentRestored(_)
-        | E::ExperimentPurged(_) => apply_experiment(event, lsn, working),
         E::RunCreated(event) => {
             if working.experiment(event.experiment)?.is_none() {
                 return Applied::ignored();
@@ -147,28 +141,13 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
                 return Applied::ignored();
             }
             let mut state = RunState {
-                experiment: event.experiment,
                 name: event.name.clone(),
                 user_id: event.user_id.clone(),
                 status: event.status,
                 start_time_ms: event.start_time_ms,
-                end_time_ms: None,
                 artifact_location: event.artifact_location.clone(),
-                lifecycle: Lifecycle::Active,
-                lifecycle_lsn: lsn,
-                deleted_time_ms: None,
-                params: Vec::new(),
                 tags: Vec::with_capacity(event.tags.len() + 1),
-                datasets: Vec::new(),
-                model_inputs: Vec::new(),
-                model_outputs: Vec::new(),
-                artifacts: Vec::new(),
-                launches: 0,
-                rewinds: Vec::new(),
-                forked: None,
-                lease: None,
-                created: lsn,
-                last: lsn,
+                ..RunState::new(event.experiment, lsn)
             };
             put_run_tags(&mut state.name, &mut state.tags, &event.tags);
             if !state.tags.iter().any(|(key, _)| key == RUN_NAME_TAG) {
@@ -237,31 +216,7 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
                 at_ms: e.at_ms,
             });
         }),
-        E::LoggedModelCreated(_)
-        | E::LoggedModelFinalized(_)
-        | E::LoggedModelTagsSet(_)
-        | E::LoggedModelTagDeleted(_)
-        | E::LoggedModelParamsLogged(_)
-        | E::LoggedModelDeleted(_)
-        | E::LoggedModelMetricsLogged(_)
-        | E::LoggedModelPointShared(_) => apply_logged_model(event, lsn, working),
-        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) | E::GarbageCollected(_) => {
-            Ok(Applied::default())
-        }
-        E::RegisteredModelCreated(_)
-        | E::RegisteredModelUpdated(_)
-        | E::RegisteredModelRenamed(_)
-        | E::RegisteredModelTagsSet(_)
-        | E::RegisteredModelTagDeleted(_)
-        | E::RegisteredModelDeleted(_)
-        | E::AliasSet(_)
-        | E::AliasDeleted(_)
-        | E::ModelVersionCreated(_)
-        | E::ModelVersionUpdated(_)
-        | E::ModelVersionStageChanged(_)
-        | E::ModelVersionTagsSet(_)
-        | E::ModelVersionTagDeleted(_)
-        | E::ModelVersionDeleted(_) => apply_registry(event, lsn, working),
+        _ => Applied::ignored(),
     }
 }
 
@@ -279,18 +234,8 @@ fn change_run(id: RunId, lsn: Lsn, working: &mut Working<'_>, change: impl FnOnc
     Applied::one(key)
 }
 
-fn apply_experiment(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Applied> {
+fn apply_experiment(event: &Event, id: ExperimentId, lsn: Lsn, working: &mut Working<'_>) -> Result<Applied> {
     use Event as E;
-    let (id, name) = match event {
-        E::ExperimentCreated(e) => (e.experiment, Some(&e.name)),
-        E::ExperimentRenamed(e) => (e.experiment, Some(&e.name)),
-        E::ExperimentTagsSet(e) => (e.experiment, None),
-        E::ExperimentTagDeleted(e) => (e.experiment, None),
-        E::ExperimentDeleted(e) => (e.experiment, None),
-        E::ExperimentRestored(e) => (e.experiment, None),
-        E::ExperimentPurged(e) => (e.experiment, None),
-        _ => return Applied::ignored(),
-    };
     let key = EntityKey::Experiment(id);
     let slot = working.slot(key.clone())?;
     let mut touched = vec![key];
@@ -345,8 +290,8 @@ fn apply_experiment(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Resul
     }
     if let Some(old) = old_name {
         working.free_name(EntityKey::ExperimentName(old.as_str().into()), id.0, lsn, &mut touched)?;
-        if let Some(name) = name {
-            working.take_name(EntityKey::ExperimentName(name.as_str().into()), id.0, lsn, &mut touched)?;
+        if let E::ExperimentRenamed(e) = event {
+            working.take_name(EntityKey::ExperimentName(e.name.as_str().into()), id.0, lsn, &mut touched)?;
         }
     }
     Ok(Applied { touched, ignored: false })

@@ -7,7 +7,7 @@ mod state;
 mod working;
 
 pub(crate) use apply::apply;
-pub use apply::touches;
+pub use apply::{subject, touches};
 pub use pairs::RUN_NAME_TAG;
 pub use state::*;
 pub(crate) use working::{Nothing, States, Working};

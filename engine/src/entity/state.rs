@@ -222,6 +222,34 @@ impl ExperimentState {
 }
 
 impl RunState {
+    /// An active run in which nothing is recorded yet.
+    pub fn new(experiment: ExperimentId, created: Lsn) -> Self {
+        Self {
+            experiment,
+            name: String::new(),
+            user_id: String::new(),
+            status: RunStatus::Running,
+            start_time_ms: 0,
+            end_time_ms: None,
+            artifact_location: None,
+            lifecycle: Lifecycle::Active,
+            lifecycle_lsn: created,
+            deleted_time_ms: None,
+            params: Vec::new(),
+            tags: Vec::new(),
+            datasets: Vec::new(),
+            model_inputs: Vec::new(),
+            model_outputs: Vec::new(),
+            artifacts: Vec::new(),
+            launches: 0,
+            rewinds: Vec::new(),
+            forked: None,
+            lease: None,
+            created,
+            last: created,
+        }
+    }
+
     /// The effective lifecycle: deleting or restoring an experiment affects all its runs; the later of both changes
     /// counts.
     pub fn lifecycle_in(&self, experiment: &ExperimentState) -> Lifecycle {

@@ -50,30 +50,7 @@ impl Source for Model {
 }
 
 fn state(experiment: u64, name: &str, start_time_ms: i64) -> RunState {
-    RunState {
-        experiment: ExperimentId(experiment),
-        name: name.to_owned(),
-        user_id: String::new(),
-        status: RunStatus::Running,
-        start_time_ms,
-        end_time_ms: None,
-        artifact_location: None,
-        lifecycle: Lifecycle::Active,
-        lifecycle_lsn: Lsn(1),
-        deleted_time_ms: None,
-        params: Vec::new(),
-        tags: Vec::new(),
-        datasets: Vec::new(),
-        model_inputs: Vec::new(),
-        model_outputs: Vec::new(),
-        artifacts: Vec::new(),
-        launches: 0,
-        rewinds: Vec::new(),
-        forked: None,
-        lease: None,
-        created: Lsn(1),
-        last: Lsn(1),
-    }
+    RunState { name: name.to_owned(), start_time_ms, ..RunState::new(ExperimentId(experiment), Lsn(1)) }
 }
 
 fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {

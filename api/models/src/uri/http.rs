@@ -7,13 +7,13 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use runlode_client::{Answer, Body, Call, Client, escaped};
+use runlode_client::{Answer, Body, Call, Client, escaped, local};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::name::{UriError, Which};
-use super::store::{Listed, LocalOnly, LoggedModel, ModelStore, Owner, Place, Version, local_folder};
+use super::store::{Listed, LocalOnly, LoggedModel, ModelStore, Owner, Place, Version};
 use crate::folder::{FILES_MAX, plain_path};
 
 /// Largest file of a model.
@@ -389,7 +389,7 @@ impl ModelStore for HttpStore {
 
     fn folder(&self, place: &Place) -> Option<PathBuf> {
         // A server of this machine may keep its files where they can be read at once.
-        local_folder(&place.uri)?;
+        local::folder(&place.uri)?;
         LocalOnly.folder(place).filter(|folder| folder.is_dir())
     }
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use percent_encoding::percent_decode_str;
+use runlode_client::local;
 
 use super::name::{ModelUri, UriError, Which};
 
@@ -196,27 +196,6 @@ pub fn locate(uri: &ModelUri, store: &dyn ModelStore) -> Result<Located, UriErro
     }
 }
 
-/// The folder of a path or a `file:` URI.
-pub(crate) fn local_folder(uri: &str) -> Option<PathBuf> {
-    let Some((scheme, rest)) = uri.split_once(':') else { return Some(PathBuf::from(uri)) };
-    let is_scheme = scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
-        && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '-' | '.'));
-    if !is_scheme {
-        return Some(PathBuf::from(uri));
-    }
-    if !scheme.eq_ignore_ascii_case("file") {
-        return None;
-    }
-    let path = rest.strip_prefix("//localhost/").map(|path| format!("/{path}"));
-    let path = path.or_else(|| rest.strip_prefix("//").filter(|path| path.starts_with('/')).map(ToOwned::to_owned));
-    let path = path.unwrap_or_else(|| rest.to_owned());
-    if path.starts_with("//") {
-        return None;
-    }
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    Some(PathBuf::from(percent_decode_str(path).decode_utf8_lossy().into_owned()))
-}
-
 /// The folder below a place.
 pub(crate) fn folder_below(folder: &Path, below: &str) -> Option<PathBuf> {
     crate::folder::plain_path(below).map(|below| if below.is_empty() { folder.to_owned() } else { folder.join(below) })
@@ -252,7 +231,7 @@ impl ModelStore for LocalOnly {
     }
 
     fn folder(&self, place: &Place) -> Option<PathBuf> {
-        local_folder(&place.uri).and_then(|folder| folder_below(&folder, &place.below))
+        local::folder(&place.uri).and_then(|folder| folder_below(&folder, &place.below))
     }
 
     fn list(&self, place: &Place) -> Result<Vec<Listed>, UriError> {
@@ -261,28 +240,5 @@ impl ModelStore for LocalOnly {
 
     fn open(&self, place: &Place, _: &str) -> Result<Box<dyn Read + Send>, UriError> {
         self.list(place).map(|_| Box::new(std::io::empty()) as Box<dyn Read + Send>)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_of_this_machine() {
-        for (uri, folder) in [
-            ("/a/b", Some("/a/b")),
-            ("rel", Some("rel")),
-            ("file:///a%20b", Some("/a b")),
-            ("file:/a", Some("/a")),
-            ("file://localhost/a", Some("/a")),
-            ("file://host/a", None),
-            ("file:a", Some("a")),
-            ("mlflow-artifacts:/0/r", None),
-            ("s3://b/x", None),
-            ("1:2", Some("1:2")),
-        ] {
-            assert_eq!(local_folder(uri), folder.map(PathBuf::from), "{uri}");
-        }
     }
 }

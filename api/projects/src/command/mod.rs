@@ -12,10 +12,10 @@ mod words;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
+use runlode_client::local::{self, scheme};
 
 use crate::error::{ProjectError, Result};
 use crate::file::{EntryPoint, Parameter, Project, file_error};
-use crate::local::{self, scheme};
 use crate::quote::{is_plain, quote};
 
 pub(crate) use words::container_words;

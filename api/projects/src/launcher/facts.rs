@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use runlode_client::local;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -12,7 +13,6 @@ use super::{Backend, Dataset, Request};
 use crate::command::Command;
 use crate::git::{Checkout, Diff};
 use crate::launch::Ended;
-use crate::local;
 use crate::source::Source;
 
 /// Files larger than this together are recorded by size and time only.

@@ -13,7 +13,14 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 
 /// The scheme of a URI, as Python's `urlparse` finds it.
-pub(crate) fn scheme(uri: &str) -> Option<&str> {
+///
+/// ```
+/// use runlode_client::local::scheme;
+///
+/// assert_eq!((scheme("s3://b/a"), scheme("1:2"), scheme("/a")), (Some("s3"), None, None));
+/// ```
+#[must_use]
+pub fn scheme(uri: &str) -> Option<&str> {
     let (scheme, _) = uri.split_once(':')?;
     let mut bytes = scheme.bytes();
     let begins = bytes.next()?.is_ascii_alphabetic();
@@ -23,7 +30,7 @@ pub(crate) fn scheme(uri: &str) -> Option<&str> {
 /// The path that a text names, if it is one of this machine.
 ///
 /// ```
-/// use runlode_projects::local::path;
+/// use runlode_client::local::path;
 ///
 /// assert_eq!(path("file://localhost/data/a"), Some("/data/a"));
 /// assert_eq!(path("data/a"), Some("data/a"));
@@ -50,7 +57,7 @@ pub fn path(text: &str) -> Option<&str> {
 /// The folder of this machine that a place of artifacts names; percent signs of a `file:` URI are decoded.
 ///
 /// ```
-/// use runlode_projects::local::folder;
+/// use runlode_client::local::folder;
 ///
 /// assert_eq!(folder("file:///data/a%20b"), Some("/data/a b".into()));
 /// assert_eq!(folder("s3://bucket/a"), None);
@@ -64,7 +71,7 @@ pub fn folder(place: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::path;
+    use super::*;
 
     #[test]
     fn paths_of_this_machine() {
@@ -81,6 +88,25 @@ mod tests {
             ("C:/a", None),
         ] {
             assert_eq!(path(text), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn folders_of_this_machine() {
+        for (text, found) in [
+            ("/a/b", Some("/a/b")),
+            ("rel", Some("rel")),
+            ("file:///a%20b", Some("/a b")),
+            ("/a%20b", Some("/a%20b")),
+            ("file:/a", Some("/a")),
+            ("file://localhost/a", Some("/a")),
+            ("file://host/a", None),
+            ("file:a", Some("a")),
+            ("mlflow-artifacts:/0/r", None),
+            ("s3://b/x", None),
+            ("1:2", Some("1:2")),
+        ] {
+            assert_eq!(folder(text), found.map(PathBuf::from), "{text}");
         }
     }
 }
