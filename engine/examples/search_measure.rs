@@ -87,33 +87,19 @@ fn build(runs: u64, random: &mut Random) -> (Projection, f64) {
             stats.push((KeyId(5), Stats::of(point(random.unit()))));
         }
         let state = RunState {
-            experiment: ExperimentId(1),
             name: format!("adjective-noun-{}", random.below(1 << 30)),
             user_id: format!("user{}", random.below(8)),
             status: [RunStatus::Finished, RunStatus::Finished, RunStatus::Running, RunStatus::Failed]
                 [random.below(4) as usize],
             start_time_ms: 1_700_000_000_000 + (i * 977) as i64 + random.below(5000) as i64,
             end_time_ms: (random.below(5) > 0).then(|| 1_700_000_500_000 + (i * 977) as i64),
-            artifact_location: None,
-            lifecycle: Lifecycle::Active,
-            lifecycle_lsn: Lsn(1),
-            deleted_time_ms: None,
             params,
             tags: vec![
                 (text("kind"), format!("kind {}", random.below(20))),
                 (text("mlflow.source.git.commit"), format!("{:040x}", random.below(2000))),
                 (text("mlflow.user"), format!("user{}", random.below(8))),
             ],
-            datasets: Vec::new(),
-            model_inputs: Vec::new(),
-            model_outputs: Vec::new(),
-            artifacts: Vec::new(),
-            launches: 0,
-            rewinds: Vec::new(),
-            forked: None,
-            lease: None,
-            created: Lsn(1),
-            last: Lsn(1),
+            ..RunState::new(ExperimentId(1), Lsn(1))
         };
         let lifecycle = if random.below(50) == 0 { Lifecycle::Deleted } else { Lifecycle::Active };
         let start = Instant::now();

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 
 /// How to run the tests without it.
 pub const WITHOUT: &str = "set RUNLODE_WITHOUT_MLFLOW=1 to go without, or RUNLODE_MLFLOW_PYTHON to a Python that has \
@@ -13,6 +13,36 @@ pub const WITHOUT: &str = "set RUNLODE_WITHOUT_MLFLOW=1 to go without, or RUNLOD
 /// Whether to skip tests that need MLflow's client.
 pub fn is_left_out() -> bool {
     std::env::var("RUNLODE_WITHOUT_MLFLOW").is_ok_and(|value| value == "1")
+}
+
+/// A test binary with one test: says of it what cargo and its users expect of a test binary.
+pub fn only_test(name: &str, test: impl FnOnce() -> Result<(), String>) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("{name}: test");
+        return ExitCode::SUCCESS;
+    }
+    // As in other test binaries: free arguments say which tests are wanted.
+    let mut wanted = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
+    let chosen = wanted.peek().is_none() || wanted.any(|part| name.contains(part.as_str()));
+    if !chosen || is_left_out() {
+        println!("test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
+        return ExitCode::SUCCESS;
+    }
+    println!("running 1 test");
+    match test() {
+        Ok(()) => {
+            println!("test {name} ... ok\n");
+            println!("test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            println!("test {name} ... FAILED\n\n{why}\n");
+            println!("test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out");
+            // As other test binaries do, so that cargo says which one it was.
+            ExitCode::from(101)
+        }
+    }
 }
 
 /// The part of pytest's output after its rows of dots.

@@ -23,7 +23,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use runlode_tests::python::{environment, side_by_side};
+use runlode_tests::python::{environment, only_test, side_by_side};
 
 /// Makes this binary the command `runlode`.
 const AS_COMMAND: &str = "RUNLODE_AS_COMMAND";
@@ -34,33 +34,7 @@ fn main() -> ExitCode {
     if std::env::var_os(AS_COMMAND).is_some() {
         return runlode_cli::run();
     }
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        println!("mlflow_client: test");
-        return ExitCode::SUCCESS;
-    }
-    // As in other test binaries: free arguments say which tests are wanted.
-    let mut wanted = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
-    let chosen = wanted.peek().is_none() || wanted.any(|name| "mlflow_client".contains(name.as_str()));
-    let without = runlode_tests::python::is_left_out();
-    if !chosen || without {
-        println!("test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
-        return ExitCode::SUCCESS;
-    }
-    println!("running 1 test");
-    match suite() {
-        Ok(()) => {
-            println!("test mlflow_client ... ok\n");
-            println!("test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            println!("test mlflow_client ... FAILED\n\n{why}\n");
-            println!("test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out");
-            // As other test binaries do, so that cargo says which one it was.
-            ExitCode::from(101)
-        }
-    }
+    only_test("mlflow_client", suite)
 }
 
 fn suite() -> Result<(), String> {

@@ -1,12 +1,24 @@
 //! Resolves arguments: stores, folders, and entities as [`runlode::find`] finds them.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use runlode::engine::search::{Filter, OrderKey};
 use runlode::{ExperimentId, RunId, Snapshot};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output::note;
+
+/// The address of this machine that `--host` and `--port` name.
+///
+/// # Errors
+/// The host has no address.
+pub(crate) fn address(host: &str, port: u16) -> Result<SocketAddr> {
+    let cannot = |why: String| Error::usage(format!("--host {host}: {why}; give an address of this machine"));
+    let found = (host.trim_matches(['[', ']']), port).to_socket_addrs();
+    let mut found = found.map_err(|error| cannot(error.to_string()))?;
+    found.next().ok_or_else(|| cannot("it has no address".to_owned()))
+}
 
 /// The folder of a store from an argument: a path, or `runlode:///path`.
 pub(crate) fn store_path(text: &str) -> Result<PathBuf, String> {

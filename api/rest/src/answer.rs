@@ -3,7 +3,9 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
+use runlode::mlflow::entity::Paged;
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::long::{Long, Written};
@@ -81,6 +83,58 @@ impl Answer {
             Self::Empty => Response::new(Body::empty()),
             Self::Raw(response) => response,
         }
+    }
+}
+
+/// An object with one field: its name and its value.
+#[derive(Debug)]
+pub(crate) struct Named<T>(pub(crate) &'static str, pub(crate) T);
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(Some(1))?;
+        object.serialize_entry(self.0, &self.1)?;
+        object.end()
+    }
+}
+
+/// A list under a name, and the token of the next page. As in MLflow's answers, an empty list is left out, and so is
+/// the token after the last page.
+#[derive(Debug)]
+pub(crate) struct ListJson<'a, T> {
+    name: &'static str,
+    items: Vec<T>,
+    next_page_token: Option<&'a str>,
+}
+
+impl<'a, T> ListJson<'a, T> {
+    /// A list that has no pages.
+    pub(crate) fn whole<E>(name: &'static str, items: &'a [E]) -> Self
+    where
+        T: From<&'a E>,
+    {
+        Self { name, items: items.iter().map(T::from).collect(), next_page_token: None }
+    }
+
+    /// One page of a search.
+    pub(crate) fn page<E>(name: &'static str, page: &'a Paged<E>) -> Self
+    where
+        T: From<&'a E>,
+    {
+        Self { next_page_token: page.next_page_token.as_deref(), ..Self::whole(name, &page.items) }
+    }
+}
+
+impl<T: Serialize> Serialize for ListJson<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        if !self.items.is_empty() {
+            object.serialize_entry(self.name, &self.items)?;
+        }
+        if let Some(token) = self.next_page_token.filter(|token| !token.is_empty()) {
+            object.serialize_entry("next_page_token", token)?;
+        }
+        object.end()
     }
 }
 

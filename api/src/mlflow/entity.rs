@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{LoggedModelStatus, RunStatus, Stage, VersionStatus};
+use crate::{LoggedModelStatus, RunStatus, Stage, Stats, VersionStatus};
 
 /// A key and a value.
 pub type Tag = (String, String);
@@ -93,6 +93,23 @@ pub struct Metric {
     pub dataset_digest: Option<String>,
     /// Id of the run, if an answer holds points of several.
     pub run_id: Option<String>,
+}
+
+impl Metric {
+    /// The last point of a run's metric.
+    pub(crate) fn last(key: Arc<str>, stats: &Stats) -> Self {
+        let last = stats.last();
+        Self {
+            key,
+            value: last.value,
+            timestamp: last.time.0,
+            step: last.step,
+            model_id: None,
+            dataset_name: None,
+            dataset_digest: None,
+            run_id: None,
+        }
+    }
 }
 
 /// A data set.

@@ -329,20 +329,7 @@ impl<'a> RunReader<'a> {
                 experiment
             }
         };
-        let mut metrics: Vec<Metric> = Vec::new();
-        for (key, stats) in self.snapshot.latest(id)? {
-            let last = stats.last();
-            metrics.push(Metric {
-                key,
-                value: last.value,
-                timestamp: last.time.0,
-                step: last.step,
-                model_id: None,
-                dataset_name: None,
-                dataset_digest: None,
-                run_id: None,
-            });
-        }
+        let metrics = self.snapshot.latest(id)?.into_iter().map(|(key, stats)| Metric::last(key, &stats)).collect();
         let mut dataset_inputs = Vec::with_capacity(state.datasets.len());
         for input in &state.datasets {
             let dataset = self.dataset(state.experiment, &input.name, &input.digest)?;

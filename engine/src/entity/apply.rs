@@ -216,7 +216,11 @@ fn apply_run(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
                 at_ms: e.at_ms,
             });
         }),
-        _ => Applied::ignored(),
+        // Every event whose subject is a run stands above.
+        _ => {
+            debug_assert!(false, "{} is about a run, and nobody applies it", event.name());
+            Applied::ignored()
+        }
     }
 }
 

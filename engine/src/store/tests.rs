@@ -328,7 +328,7 @@ fn sync_appends_do_not_wait_for_a_snapshot_that_is_kept() {
     let writer = store.clone();
     std::thread::spawn(move || {
         for number in 0..200 {
-            let tags = vec![("note".into(), "n".repeat(64 << 10).into())];
+            let tags = vec![("note".into(), "n".repeat(64 << 10))];
             let created = RunCreated { tags, ..run(run_id(number + 2)) };
             done.send(writer.append(Batch::new().event(created), Durability::Sync).map(|_| ())).unwrap();
         }

@@ -4,8 +4,9 @@
 //! changes also under the model. So each event has one owner here, and is passed on with that one.
 
 use runlode::changes::{self, Change};
+use runlode::engine::entity::subject;
 use runlode::engine::event::payload::Decoded;
-use runlode::{EntityKey, Event, EventRecord};
+use runlode::{EntityKey, EventRecord};
 
 use crate::error::Result;
 use crate::moment::Moment;
@@ -43,39 +44,14 @@ pub(crate) fn lose(
 
 /// Whether an event is about this entity, not one that it touches by the way.
 fn is_owner(entity: &EntityKey, event: &Decoded) -> bool {
-    use Event as E;
     let Decoded::Known(event) = event else { return true };
-    match event {
-        E::ExperimentCreated(_)
-        | E::ExperimentRenamed(_)
-        | E::ExperimentTagsSet(_)
-        | E::ExperimentTagDeleted(_)
-        | E::ExperimentDeleted(_)
-        | E::ExperimentRestored(_)
-        | E::ExperimentPurged(_) => matches!(entity, EntityKey::Experiment(_)),
-        E::LoggedModelCreated(_)
-        | E::LoggedModelFinalized(_)
-        | E::LoggedModelTagsSet(_)
-        | E::LoggedModelTagDeleted(_)
-        | E::LoggedModelParamsLogged(_)
-        | E::LoggedModelDeleted(_)
-        | E::LoggedModelMetricsLogged(_)
-        | E::LoggedModelPointShared(_) => matches!(entity, EntityKey::LoggedModel(_)),
-        E::RegisteredModelCreated(_)
-        | E::RegisteredModelUpdated(_)
-        | E::RegisteredModelRenamed(_)
-        | E::RegisteredModelTagsSet(_)
-        | E::RegisteredModelTagDeleted(_)
-        | E::RegisteredModelDeleted(_)
-        | E::AliasSet(_)
-        | E::AliasDeleted(_)
-        | E::ModelVersionCreated(_)
-        | E::ModelVersionUpdated(_)
-        | E::ModelVersionStageChanged(_)
-        | E::ModelVersionTagsSet(_)
-        | E::ModelVersionTagDeleted(_)
-        | E::ModelVersionDeleted(_) => matches!(entity, EntityKey::RegisteredModel(_)),
-        // The kinds that are left are about runs, or of a newer version.
+    match subject(event) {
+        Some(EntityKey::Experiment(_)) => matches!(entity, EntityKey::Experiment(_)),
+        Some(EntityKey::LoggedModel(_)) => matches!(entity, EntityKey::LoggedModel(_)),
+        Some(EntityKey::RegisteredModel(_) | EntityKey::ModelVersion(..)) => {
+            matches!(entity, EntityKey::RegisteredModel(_))
+        }
+        // The others are about runs.
         _ => matches!(entity, EntityKey::Run(_)),
     }
 }

@@ -6,12 +6,11 @@
 use std::path::Path;
 
 use clap::Args;
-use runlode::engine::search::{SearchQuery, View};
 use runlode::mlflow::Watch;
-use runlode::{ExperimentId, LocalStore, Store, filter};
+use runlode::{LocalStore, Store};
 use serde_json::json;
 
-use super::liveness::look;
+use super::liveness::{self, look};
 use crate::error::{Error, Result};
 use crate::find::store_path;
 use crate::output::Output;
@@ -214,16 +213,9 @@ fn inside(path: &Path, store: &str, found: &mut Findings) -> Result<()> {
 /// Runs whose process is gone.
 fn lost(opened: &LocalStore, store: &str, found: &mut Findings) -> Result<()> {
     let snapshot = opened.snapshot()?;
-    let query = SearchQuery {
-        experiments: snapshot.experiments()?.into_iter().map(|(id, _)| id).collect(),
-        filter: Some(filter::parse("attributes.status = 'RUNNING'")?),
-        view: View::ActiveOnly,
-        limit: RUNS_MAX,
-        ..SearchQuery::new(ExperimentId(0))
-    };
     let watch = Watch::here(opened.now().0);
     let (mut running, mut gone) = (0u64, Vec::new());
-    for id in snapshot.search(&query)?.runs {
+    for id in liveness::running(&snapshot, RUNS_MAX)? {
         let Some(state) = snapshot.run(id)? else { continue };
         running += 1;
         if look(&watch, &state, &snapshot.latest(id)?).is_lost() {

@@ -57,10 +57,51 @@ struct Listing {
     documents: Vec<Value>,
 }
 
+/// A list's columns: name, head, width.
+type Columns = [(&'static str, &'static str, usize)];
+
+const EXPERIMENTS: &Columns = &[
+    ("experiment_id", "id", 20),
+    ("name", "name", 40),
+    ("runs", "runs", 12),
+    ("lifecycle", "lifecycle", 10),
+    ("created", "created", 24),
+    ("tags", "tags", 40),
+    ("artifact_location", "artifact_location", 60),
+];
+
+const MODELS: &Columns = &[
+    ("name", "name", 40),
+    ("versions", "versions", 12),
+    ("latest", "latest", 12),
+    ("aliases", "aliases", 40),
+    ("updated", "updated", 24),
+    ("created", "created", 24),
+    ("description", "description", 60),
+    ("tags", "tags", 40),
+];
+
+const LOGGED_MODELS: &Columns = &[
+    ("model_id", "id", 40),
+    ("name", "name", 30),
+    ("experiment", "experiment", 20),
+    ("model_type", "type", 16),
+    ("status", "status", 12),
+    ("source_run_id", "run", 32),
+    ("created", "created", 24),
+    ("lifecycle", "lifecycle", 10),
+];
+
 impl Listing {
-    fn new(what: &'static str, columns: &[(&str, &str, usize)]) -> Self {
-        let column = |(name, head, width): &(&str, &str, usize)| Column::new(*name, Vec::new()).shown_as(*head, *width);
-        Self { what, columns: columns.iter().map(column).collect(), documents: Vec::new() }
+    fn new(what: &'static str, columns: &Columns) -> Self {
+        Self::without(&[], what, columns)
+    }
+
+    /// A list that lacks some columns: those that a server does not have.
+    fn without(absent: &[&str], what: &'static str, columns: &Columns) -> Self {
+        let shown = columns.iter().filter(|(name, ..)| !absent.contains(name));
+        let columns = shown.map(|(name, head, width)| Column::new(*name, Vec::new()).shown_as(*head, *width));
+        Self { what, columns: columns.collect(), documents: Vec::new() }
     }
 
     fn push(&mut self, document: Value, cells: impl IntoIterator<Item = Cell>) {
@@ -68,6 +109,16 @@ impl Listing {
         for (column, cell) in self.columns.iter_mut().zip(cells) {
             column.cells.push(cell);
         }
+    }
+
+    fn print_rows(
+        mut self,
+        rows: Vec<(Value, impl IntoIterator<Item = Cell>)>,
+        form: &Form,
+        output: &mut Output,
+    ) -> Result<Answer> {
+        rows.into_iter().for_each(|(document, cells)| self.push(document, cells));
+        self.print(form, output)
     }
 
     fn print(mut self, form: &Form, output: &mut Output) -> Result<Answer> {
@@ -123,33 +174,14 @@ impl Experiments {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let Self { which } = self;
         if let Some(url) = which.store.server() {
-            let columns = [
-                ("experiment_id", "id", 20),
-                ("name", "name", 40),
-                ("lifecycle", "lifecycle", 10),
-                ("created", "created", 24),
-                ("tags", "tags", 40),
-            ];
-            let mut listing = Listing::new("experiments", &columns);
+            let listing = Listing::without(&["runs", "artifact_location"], "experiments", EXPERIMENTS);
             let rows = There::new(url, &which.moment, output)?.experiments(which.all)?;
-            rows.into_iter().for_each(|(document, cells)| listing.push(document, cells));
-            return listing.print(&which.form, output);
+            return listing.print_rows(rows, &which.form, output);
         }
         let (_store, snapshot) = open(&which, output)?;
         let view = which.moment.of(&snapshot)?;
         view.say(output);
-        let mut listing = Listing::new(
-            "experiments",
-            &[
-                ("experiment_id", "id", 20),
-                ("name", "name", 40),
-                ("runs", "runs", 12),
-                ("lifecycle", "lifecycle", 10),
-                ("created", "created", 24),
-                ("tags", "tags", 40),
-                ("artifact_location", "artifact_location", 60),
-            ],
-        );
+        let mut listing = Listing::new("experiments", EXPERIMENTS);
         for (id, state) in view.experiments()? {
             if state.lifecycle != Lifecycle::Active && !which.all {
                 continue;
@@ -185,36 +217,14 @@ impl Models {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let Self { which } = self;
         if let Some(url) = which.store.server() {
-            let columns = [
-                ("name", "name", 40),
-                ("versions", "versions", 12),
-                ("aliases", "aliases", 40),
-                ("updated", "updated", 24),
-                ("created", "created", 24),
-                ("description", "description", 60),
-                ("tags", "tags", 40),
-            ];
-            let mut listing = Listing::new("registered models", &columns);
+            let listing = Listing::without(&["latest"], "registered models", MODELS);
             let rows = There::new(url, &which.moment, output)?.models()?;
-            rows.into_iter().for_each(|(document, cells)| listing.push(document, cells));
-            return listing.print(&which.form, output);
+            return listing.print_rows(rows, &which.form, output);
         }
         let (_store, snapshot) = open(&which, output)?;
         let view = which.moment.of(&snapshot)?;
         view.say(output);
-        let mut listing = Listing::new(
-            "registered models",
-            &[
-                ("name", "name", 40),
-                ("versions", "versions", 12),
-                ("latest", "latest", 12),
-                ("aliases", "aliases", 40),
-                ("updated", "updated", 24),
-                ("created", "created", 24),
-                ("description", "description", 60),
-                ("tags", "tags", 40),
-            ],
-        );
+        let mut listing = Listing::new("registered models", MODELS);
         for (id, state) in view.registered_models()? {
             let mut versions = Vec::new();
             for number in &state.versions {
@@ -252,36 +262,14 @@ impl LoggedModels {
                     "a server lists no deleted logged models; leave --all out, or read the store's folder",
                 ));
             }
-            let columns = [
-                ("model_id", "id", 40),
-                ("name", "name", 30),
-                ("experiment", "experiment", 20),
-                ("model_type", "type", 16),
-                ("status", "status", 12),
-                ("source_run_id", "run", 32),
-                ("created", "created", 24),
-            ];
-            let mut listing = Listing::new("logged models", &columns);
+            let listing = Listing::without(&["lifecycle"], "logged models", LOGGED_MODELS);
             let rows = There::new(url, &which.moment, output)?.logged_models(&experiment)?;
-            rows.into_iter().for_each(|(document, cells)| listing.push(document, cells));
-            return listing.print(&which.form, output);
+            return listing.print_rows(rows, &which.form, output);
         }
         let (_store, snapshot) = open(&which, output)?;
         let view = which.moment.of(&snapshot)?;
         view.say(output);
-        let mut listing = Listing::new(
-            "logged models",
-            &[
-                ("model_id", "id", 40),
-                ("name", "name", 30),
-                ("experiment", "experiment", 20),
-                ("model_type", "type", 16),
-                ("status", "status", 12),
-                ("source_run_id", "run", 32),
-                ("created", "created", 24),
-                ("lifecycle", "lifecycle", 10),
-            ],
-        );
+        let mut listing = Listing::new("logged models", LOGGED_MODELS);
         let named = experiment.iter().map(|name| view.find_experiment(name)).collect::<Result<Vec<_>>>()?;
         for (id, experiment) in view.experiments()? {
             if !named.is_empty() && !named.contains(&id) {

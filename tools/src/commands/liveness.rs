@@ -3,8 +3,26 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use runlode::engine::search::{SearchQuery, View};
 use runlode::mlflow::{Liveness, Watch};
-use runlode::{RunState, Stats};
+use runlode::{ExperimentId, RunId, RunState, Snapshot, Stats, filter};
+
+use crate::error::Result;
+
+/// The first runs with status RUNNING, of all experiments.
+///
+/// # Errors
+/// Those of the search.
+pub(crate) fn running(snapshot: &Snapshot, runs_max: usize) -> Result<Vec<RunId>> {
+    let query = SearchQuery {
+        experiments: snapshot.experiments()?.into_iter().map(|(id, _)| id).collect(),
+        filter: Some(filter::parse("attributes.status = 'RUNNING'")?),
+        view: View::ActiveOnly,
+        limit: runs_max,
+        ..SearchQuery::new(ExperimentId(0))
+    };
+    Ok(snapshot.search(&query)?.runs)
+}
 
 /// Whether a process still logs to a run.
 pub(crate) fn look(watch: &Watch, state: &RunState, metrics: &[(Arc<str>, Stats)]) -> Liveness {

@@ -1,7 +1,7 @@
 //! `runlode serve STORE`
 
 use std::future::Future;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use runlode_rest::{Door, Ended, ServeOptions, Server};
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::find::store_path;
+use crate::find::{address, store_path};
 use crate::keeper::Keeper;
 use crate::output::{Output, note};
 use crate::{Answer, open};
@@ -100,7 +100,7 @@ fn static_prefix(text: &str) -> Result<String, String> {
 
 impl Serve {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let address = self.address()?;
+        let address = address(&self.host, self.port)?;
         if let Some(folder) = &self.ui {
             runlode_rest::check_pages(folder).map_err(Error::usage)?;
         }
@@ -147,15 +147,6 @@ impl Serve {
         // The store is closed, which ends a compaction.
         drop(keeper);
         answer
-    }
-
-    fn address(&self) -> Result<SocketAddr> {
-        let cannot =
-            |why: String| Error::usage(format!("--host {}: {why}; give an address of this machine", self.host));
-        let mut found = (self.host.trim_matches(['[', ']']), self.port)
-            .to_socket_addrs()
-            .map_err(|error| cannot(error.to_string()))?;
-        found.next().ok_or_else(|| cannot("it has no address".to_owned()))
     }
 }
 

@@ -9,13 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use runlode::engine::search::{SearchQuery, View};
-use runlode::filter;
 use runlode::mlflow::{Liveness, Watch};
-use runlode::{ExperimentId, LocalStore, RunId, RunState, Stats};
+use runlode::{LocalStore, RunId, RunState, Stats};
 use serde_json::{Value, json};
 
-use super::liveness::{look, status};
+use super::liveness::{self, look, status};
 use crate::error::{Error, Result};
 use crate::json::number;
 use crate::open::Source;
@@ -153,15 +151,8 @@ impl Live {
 fn running(store: &LocalStore) -> Result<Vec<Live>> {
     let snapshot = store.snapshot()?;
     let watch = Watch::here(store.now().0);
-    let query = SearchQuery {
-        experiments: snapshot.experiments()?.into_iter().map(|(id, _)| id).collect(),
-        filter: Some(filter::parse("attributes.status = 'RUNNING'")?),
-        view: View::ActiveOnly,
-        limit: RUNS_MAX,
-        ..SearchQuery::new(ExperimentId(0))
-    };
     let mut live = Vec::new();
-    for id in snapshot.search(&query)?.runs {
+    for id in liveness::running(&snapshot, RUNS_MAX)? {
         let Some(state) = snapshot.run(id)? else { continue };
         let metrics = snapshot.latest(id)?;
         let experiment = snapshot.experiment(state.experiment)?.map(|found| found.name.clone()).unwrap_or_default();
@@ -226,6 +217,8 @@ fn screen(live: &[Live], rates: &[f64], now_ms: i64, output: &mut Output) -> Res
 
 #[cfg(test)]
 mod tests {
+    use runlode::ExperimentId;
+
     use super::*;
 
     #[test]

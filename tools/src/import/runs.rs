@@ -501,10 +501,7 @@ pub(super) fn delete(
     sink: &mut Sink<'_>,
     report: &mut Report,
 ) -> Result<()> {
-    each_run(source, "deleted", |uuid, number, deleted_time| {
-        if !experiments.contains_key(&number) {
-            return Ok(());
-        }
+    each_run(source, "deleted", experiments, |uuid, deleted_time| {
         let Some(run) = moved(&uuid, Lifecycle::Active, foreign, sink, report)? else { return Ok(()) };
         let at_ms = deleted_time.unwrap_or(0);
         let key = Key::new("run-deleted").text(&uuid).number(at_ms);
@@ -522,10 +519,7 @@ pub(super) fn restore(
     sink: &mut Sink<'_>,
     report: &mut Report,
 ) -> Result<()> {
-    each_run(source, "active", |uuid, number, _| {
-        if !experiments.contains_key(&number) {
-            return Ok(());
-        }
+    each_run(source, "active", experiments, |uuid, _| {
         let Some(run) = moved(&uuid, Lifecycle::Deleted, foreign, sink, report)? else { return Ok(()) };
         let key = Key::new("run-restored").text(&uuid);
         sink.put_changes(&key, run.last, vec![RunRestored { run: run.id }.into()], report)?;
@@ -567,14 +561,17 @@ fn moved(
 fn each_run(
     source: &Source,
     lifecycle: &str,
-    mut each: impl FnMut(String, i64, Option<i64>) -> Result<()>,
+    experiments: &Experiments,
+    mut each: impl FnMut(String, Option<i64>) -> Result<()>,
 ) -> Result<()> {
     let columns = source.list("runs", &["run_uuid", "experiment_id", "deleted_time"]);
     let mut statement =
         source.prepare(&format!("SELECT {columns} FROM runs WHERE lifecycle_stage = ?1 ORDER BY run_uuid"))?;
     let mut rows = statement.query([lifecycle]).map_err(|error| read_failed(&error))?;
     while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
-        each(text_or_empty(row, 0)?, integer(row, 1)?.unwrap_or(-1), integer(row, 2)?)?;
+        if experiments.contains_key(&integer(row, 1)?.unwrap_or(-1)) {
+            each(text_or_empty(row, 0)?, integer(row, 2)?)?;
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use runlode::mlflow::entity::Experiment;
 use runlode::mlflow::{ApiError, ApiResult, scheme};
 use serde::Serialize;
 
-use crate::answer::{Answer, PairJson, pairs};
+use crate::answer::{Answer, Named, PairJson, pairs};
 use crate::door::Door;
 use crate::request::Request;
 use crate::route::{Route, Work};
@@ -56,11 +56,7 @@ pub(crate) fn lifecycle_stage(deleted: bool) -> &'static str {
 }
 
 fn answer(door: &Door, experiment: &Experiment) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        experiment: ExperimentJson<'a>,
-    }
-    door.answer(&Response { experiment: experiment.into() })
+    door.answer(&Named("experiment", ExperimentJson::from(experiment)))
 }
 
 /// What MLflow's server refuses of an artifact location, and its store does not.
@@ -80,10 +76,6 @@ fn check_location(location: &str) -> ApiResult<()> {
 }
 
 fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response {
-        experiment_id: String,
-    }
     let fields = request.fields()?;
     let name = fields.required("name")?;
     let location = fields.text("artifact_location")?.filter(|location| !location.is_empty());
@@ -108,7 +100,7 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
             created
         }
     };
-    Answer::json(&Response { experiment_id: created })
+    Answer::json(&Named("experiment_id", created))
 }
 
 fn get(door: &Door, request: &Request) -> ApiResult<Answer> {

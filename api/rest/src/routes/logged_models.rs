@@ -6,7 +6,7 @@ use runlode::mlflow::{ApiError, ApiResult, NewLoggedModel};
 use serde::Serialize;
 
 use super::metrics::MetricJson;
-use crate::answer::{Answer, PairJson, pairs};
+use crate::answer::{Answer, Named, PairJson, pairs};
 use crate::door::Door;
 use crate::request::Request;
 use crate::route::{Route, Work};
@@ -90,11 +90,7 @@ impl<'a> From<&'a LoggedModel> for LoggedModelJson<'a> {
 }
 
 fn answer(door: &Door, model: &LoggedModel) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        model: LoggedModelJson<'a>,
-    }
-    door.answer(&Response { model: model.into() })
+    door.answer(&Named("model", LoggedModelJson::from(model)))
 }
 
 fn create(door: &Door, request: &Request) -> ApiResult<Answer> {

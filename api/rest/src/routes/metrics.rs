@@ -12,7 +12,7 @@ use runlode::mlflow::{ApiError, ApiResult, BULK_RUNS_MAX, MetricColumns, NewMetr
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Answer, double};
+use crate::answer::{Answer, Named, double};
 use crate::door::Door;
 use crate::json;
 use crate::long::Writer;
@@ -304,13 +304,8 @@ fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
     points.finish(next.as_deref())
 }
 
-#[derive(Serialize)]
-struct MetricsResponse<'a> {
-    metrics: Vec<MetricJson<'a>>,
-}
-
 fn metrics_answer(door: &Door, metrics: &[Metric]) -> ApiResult<Answer> {
-    door.answer(&MetricsResponse { metrics: metrics.iter().map(MetricJson::from).collect() })
+    door.answer(&Named("metrics", metrics.iter().map(MetricJson::from).collect::<Vec<_>>()))
 }
 
 fn history_bulk(door: &Door, request: &Request) -> ApiResult<Answer> {

@@ -7,7 +7,7 @@ use runlode::mlflow::entity::ModelVersion;
 use runlode::mlflow::{ApiError, ApiResult, NewModelVersion, TAG_IS_PROMPT, VersionSource};
 use serde::Serialize;
 
-use crate::answer::{Answer, PairJson, pairs};
+use crate::answer::{Answer, Named, PairJson, pairs};
 use crate::door::Door;
 use crate::request::{Fields, Request};
 use crate::route::{Route, Work};
@@ -72,11 +72,7 @@ impl<'a> From<&'a ModelVersion> for ModelVersionJson<'a> {
 }
 
 pub(crate) fn answer(door: &Door, version: &ModelVersion) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        model_version: ModelVersionJson<'a>,
-    }
-    door.answer(&Response { model_version: version.into() })
+    door.answer(&Named("model_version", ModelVersionJson::from(version)))
 }
 
 /// Which sources the server takes (`MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX`).
@@ -176,14 +172,10 @@ fn delete(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 fn download_uri(door: &Door, request: &Request) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response {
-        artifact_uri: String,
-    }
     // MLflow does not require them here; a missing one is refused a step later.
     let fields = request.fields()?;
     let (name, version) = (fields.text("name")?.unwrap_or_default(), fields.text("version")?.unwrap_or_default());
-    Answer::json(&Response { artifact_uri: door.mlflow.model_version_download_uri(name, version)? })
+    Answer::json(&Named("artifact_uri", door.mlflow.model_version_download_uri(name, version)?))
 }
 
 fn set_tag(door: &Door, request: &Request) -> ApiResult<Answer> {

@@ -5,7 +5,7 @@ use runlode::mlflow::entity::{ModelVersion, RegisteredModel};
 use serde::Serialize;
 
 use super::model_versions::{self, ModelVersionJson};
-use crate::answer::{Answer, PairJson, pairs};
+use crate::answer::{Answer, ListJson, Named, PairJson, pairs};
 use crate::door::Door;
 use crate::request::Request;
 use crate::route::{Route, Work};
@@ -67,11 +67,7 @@ impl<'a> From<&'a RegisteredModel> for RegisteredModelJson<'a> {
 }
 
 fn answer(door: &Door, model: &RegisteredModel) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        registered_model: RegisteredModelJson<'a>,
-    }
-    door.answer(&Response { registered_model: model.into() })
+    door.answer(&Named("registered_model", RegisteredModelJson::from(model)))
 }
 
 fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -104,15 +100,10 @@ fn delete(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 fn latest_versions(door: &Door, request: &Request) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        model_versions: Vec<ModelVersionJson<'a>>,
-    }
     let fields = request.fields()?;
     let name = fields.required("name")?;
     let versions: Vec<ModelVersion> = door.mlflow.latest_versions(name, &fields.texts("stages")?)?;
-    door.answer(&Response { model_versions: versions.iter().map(Into::into).collect() })
+    door.answer(&ListJson::<ModelVersionJson<'_>>::whole("model_versions", &versions))
 }
 
 fn set_tag(door: &Door, request: &Request) -> ApiResult<Answer> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::experiments::lifecycle_stage;
 use super::metrics::MetricJson;
-use crate::answer::{Answer, PairJson, pairs};
+use crate::answer::{Answer, Named, PairJson, pairs};
 use crate::door::Door;
 use crate::json::{self, Bad};
 use crate::request::Request;
@@ -202,11 +202,6 @@ const STATUSES: &[(&str, i64, RunStatus)] = &[
     ("KILLED", 5, RunStatus::Killed),
 ];
 
-#[derive(Serialize)]
-struct RunResponse<'a> {
-    run: RunJson<'a>,
-}
-
 fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.object()?;
     let run = door.mlflow.create_run(&NewRun {
@@ -216,21 +211,17 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
         run_name: fields.text("run_name")?,
         tags: &fields.pairs("tags")?,
     })?;
-    door.answer(&RunResponse { run: RunJson::created(&run) })
+    door.answer(&Named("run", RunJson::created(&run)))
 }
 
 fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
     let run = door.mlflow.run(request.fields()?.run_id()?)?;
-    door.answer(&RunResponse { run: RunJson::whole(&run) })
+    door.answer(&Named("run", RunJson::whole(&run)))
 }
 
 /// What an update of a run answers.
 pub(crate) fn info_answer(info: &RunInfo) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        run_info: RunInfoJson<'a>,
-    }
-    Answer::json(&Response { run_info: info.into() })
+    Answer::json(&Named("run_info", RunInfoJson::from(info)))
 }
 
 fn update(door: &Door, request: &Request) -> ApiResult<Answer> {

@@ -9,7 +9,7 @@ use super::logged_models::LoggedModelJson;
 use super::model_versions::ModelVersionJson;
 use super::registered_models::RegisteredModelJson;
 use super::runs::RunJson;
-use crate::answer::Answer;
+use crate::answer::{Answer, ListJson};
 use crate::door::Door;
 use crate::request::{Fields, Request};
 use crate::route::{Api, Route, Work};
@@ -36,10 +36,6 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-fn is_none_or_empty(token: &Option<&str>) -> bool {
-    token.is_none_or(str::is_empty)
-}
-
 /// `max_results`, checked as MLflow's handlers do before they ask the store.
 fn max_results(fields: &Fields<'_>, default: i64, most: i64) -> ApiResult<i64> {
     let max_results = fields.int("max_results")?.unwrap_or(default);
@@ -47,13 +43,6 @@ fn max_results(fields: &Fields<'_>, default: i64, most: i64) -> ApiResult<i64> {
 }
 
 fn experiments(door: &Door, request: &Request) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        experiments: Vec<ExperimentJson<'a>>,
-        #[serde(skip_serializing_if = "is_none_or_empty")]
-        next_page_token: Option<&'a str>,
-    }
     let fields = request.fields()?;
     let view = fields.one_of("view_type", VIEWS)?.unwrap_or_default();
     // Absent is 0, which is refused.
@@ -62,10 +51,7 @@ fn experiments(door: &Door, request: &Request) -> ApiResult<Answer> {
     let filter = fields.text("filter")?.unwrap_or_default();
     let token = fields.text("page_token")?;
     let found = door.mlflow.search_experiments(view, max_results, filter, &order_by, token)?;
-    door.answer(&Response {
-        experiments: found.items.iter().map(Into::into).collect(),
-        next_page_token: found.next_page_token.as_deref(),
-    })
+    door.answer(&ListJson::<ExperimentJson<'_>>::page("experiments", &found))
 }
 
 /// Written run by run: a page of many runs is never in memory as a whole.
@@ -111,23 +97,11 @@ fn datasets(door: &Door, request: &Request) -> ApiResult<Answer> {
             Self { experiment_id, name, digest, context: context.as_deref() }
         }
     }
-    #[derive(Serialize)]
-    struct Response<'a> {
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        dataset_summaries: Vec<Summary<'a>>,
-    }
     let found = door.mlflow.search_datasets(&request.fields()?.texts("experiment_ids")?)?;
-    door.answer(&Response { dataset_summaries: found.iter().map(Into::into).collect() })
+    door.answer(&ListJson::<Summary<'_>>::whole("dataset_summaries", &found))
 }
 
 fn logged_models(door: &Door, request: &Request) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        models: Vec<LoggedModelJson<'a>>,
-        #[serde(skip_serializing_if = "is_none_or_empty")]
-        next_page_token: Option<&'a str>,
-    }
     let fields = request.fields()?;
     let experiment_ids = fields.texts("experiment_ids")?;
     if experiment_ids.is_empty() {
@@ -157,46 +131,23 @@ fn logged_models(door: &Door, request: &Request) -> ApiResult<Answer> {
     }
     let token = fields.text("page_token")?;
     let found = door.mlflow.search_logged_models(&experiment_ids, filter, &datasets, max_results, &order_by, token)?;
-    door.answer(&Response {
-        models: found.items.iter().map(Into::into).collect(),
-        next_page_token: found.next_page_token.as_deref(),
-    })
+    door.answer(&ListJson::<LoggedModelJson<'_>>::page("models", &found))
 }
 
 fn registered_models(door: &Door, request: &Request) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        registered_models: Vec<RegisteredModelJson<'a>>,
-        #[serde(skip_serializing_if = "is_none_or_empty")]
-        next_page_token: Option<&'a str>,
-    }
     let fields = request.fields()?;
     let filter = fields.text("filter")?.unwrap_or_default();
     let max_results = max_results(&fields, MODELS_PAGE, MODELS_PAGE_MAX)?;
     let (order_by, token) = (fields.texts("order_by")?, fields.text("page_token")?);
     let found = door.mlflow.search_registered_models(filter, max_results, &order_by, token)?;
-    door.answer(&Response {
-        registered_models: found.items.iter().map(Into::into).collect(),
-        next_page_token: found.next_page_token.as_deref(),
-    })
+    door.answer(&ListJson::<RegisteredModelJson<'_>>::page("registered_models", &found))
 }
 
 fn model_versions(door: &Door, request: &Request) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        model_versions: Vec<ModelVersionJson<'a>>,
-        #[serde(skip_serializing_if = "is_none_or_empty")]
-        next_page_token: Option<&'a str>,
-    }
     let fields = request.fields()?;
     let filter = fields.text("filter")?.unwrap_or_default();
     let max_results = max_results(&fields, VERSIONS_PAGE_MAX, VERSIONS_PAGE_MAX)?;
     let (order_by, token) = (fields.texts("order_by")?, fields.text("page_token")?);
     let found = door.mlflow.search_model_versions(filter, max_results, &order_by, token)?;
-    door.answer(&Response {
-        model_versions: found.items.iter().map(Into::into).collect(),
-        next_page_token: found.next_page_token.as_deref(),
-    })
+    door.answer(&ListJson::<ModelVersionJson<'_>>::page("model_versions", &found))
 }

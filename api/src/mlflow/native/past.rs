@@ -113,20 +113,7 @@ impl Mlflow {
         };
         let mut info = self.info(run, &state, &experiment);
         info.deleted = lifecycle != Lifecycle::Active;
-        let metrics = past.latest(run)?.into_iter().map(|(key, stats)| {
-            let last = stats.last();
-            Metric {
-                key,
-                value: last.value,
-                timestamp: last.time.0,
-                step: last.step,
-                model_id: None,
-                dataset_name: None,
-                dataset_digest: None,
-                run_id: None,
-            }
-        });
-        let metrics = metrics.collect();
+        let metrics = past.latest(run)?.into_iter().map(|(key, stats)| Metric::last(key, &stats)).collect();
         let dataset_inputs = state.datasets.into_iter().map(|input| DatasetInput {
             tags: input.tags,
             dataset: Dataset { name: input.name, digest: input.digest, ..Dataset::default() },

@@ -8,7 +8,6 @@ pub(crate) mod place;
 mod record;
 pub(crate) mod resolve;
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use record::Recorder;
 use crate::Answer;
 use crate::commands::models::source::needs_store;
 use crate::error::{Error, Result};
+use crate::find::address;
 use crate::output::{Output, note};
 
 /// Most rows predicted together where `--batch` does not say.
@@ -86,7 +86,7 @@ pub struct Serve {
 
 impl Serve {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let address = self.address()?;
+        let address = address(&self.host, self.port)?;
         let uri = self.uri.as_ref().or(self.model_uri.as_ref()).cloned().unwrap_or_default();
         let timeout = Duration::from_secs(self.timeout);
         let wanted = load::Wanted {
@@ -178,14 +178,5 @@ impl Serve {
             Ok(store) if !store.is_empty() => Place::open(&store).map(Some),
             _ => Ok(None),
         }
-    }
-
-    fn address(&self) -> Result<SocketAddr> {
-        let cannot =
-            |why: String| Error::usage(format!("--host {}: {why}; give an address of this machine", self.host));
-        let mut found = (self.host.trim_matches(['[', ']']), self.port)
-            .to_socket_addrs()
-            .map_err(|error| cannot(error.to_string()))?;
-        found.next().ok_or_else(|| cannot("it has no address".to_owned()))
     }
 }
