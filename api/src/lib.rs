@@ -48,6 +48,7 @@ mod experiment;
 pub mod filter;
 pub mod find;
 mod gc;
+mod imported;
 pub mod info;
 mod key;
 mod lease;
@@ -69,6 +70,7 @@ mod wire;
 
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
 pub use gc::{GcItem, GcKept, GcKind, GcOptions, GcPlan, GcReport};
+pub use imported::is_imported;
 pub use lease::{Liveness, Process};
 pub use local::cached::Cached;
 pub use local::{Call, LocalOptions, LocalStore};

@@ -530,6 +530,35 @@ fn points_that_two_stores_imported_are_one_when_they_meet() {
     }
 }
 
+/// MLflow's table holds 1.797e308 for an infinity. One import turns it back, another of the same database does not.
+#[test]
+fn an_infinity_that_one_of_two_imports_turned_back_is_one_point() {
+    for first_restores in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let (first, hub) = (store(&dir), LocalStore::open(dir.path().join("hub")).unwrap());
+        let a = Database::new(&dir, "a", 1);
+        let run = id(1);
+        a.sql(&format!(
+            "INSERT INTO metrics (key, value, timestamp, run_uuid, step)
+                VALUES ('loss', 1.7976931348623157e308, 2002, '{run}', 1), ('loss', -1.7976931348623157e308, 2003, '{run}', 2)"
+        ));
+        let options = |restore_infinities| ImportOptions { restore_infinities, ..ImportOptions::default() };
+        let import = |store: &LocalStore, restore: bool| {
+            import_sqlite(&a.0, store, &options(restore), &mut |_| {}).unwrap();
+        };
+        import(&first, first_restores);
+        import(&first, !first_restores);
+        import(&hub, !first_restores);
+        sync(&first, &hub);
+        sync(&hub, &first);
+        for (store, restored) in [(&first, first_restores), (&hub, !first_restores)] {
+            let page = store.snapshot().unwrap().history(run, "loss", &runlode::HistoryQuery::default()).unwrap();
+            assert_eq!(page.columns.steps, [0, 1, 2], "restored first: {first_restores}");
+            assert_eq!(page.columns.values[1].is_infinite(), restored);
+        }
+    }
+}
+
 #[test]
 fn experiments_of_two_databases_stay_two_when_their_stores_meet() {
     let dir = TempDir::new().unwrap();

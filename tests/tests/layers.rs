@@ -57,7 +57,17 @@ const ENGINE: Crate = Crate {
 const API: Crate = Crate {
     src: "../api/src",
     levels: &[
-        &["beneath.rs", "changes.rs", "key.rs", "lease.rs", "os_user.rs", "random.rs", "uri.rs", "wire.rs"],
+        &[
+            "beneath.rs",
+            "changes.rs",
+            "imported.rs",
+            "key.rs",
+            "lease.rs",
+            "os_user.rs",
+            "random.rs",
+            "uri.rs",
+            "wire.rs",
+        ],
         &["filter/", "run_name.rs"],
         &["experiment.rs"],
         &["local.rs", "local/"],

@@ -12,6 +12,7 @@ use super::source::birth_of;
 use super::target::{Target, With};
 use crate::engine::StoreId;
 use crate::experiment::IMPORT_ACTOR;
+use crate::imported::is_imported;
 use crate::{HistoryQuery, Lifecycle, Point, Result, RunId, Snapshot, TimestampMs};
 
 /// A point that arrived later than this after its own time may be an old one.
@@ -87,7 +88,7 @@ impl Target {
                 lacking.retain(|at| {
                     let (step, time_ms, value) = (points.steps[*at], points.times[*at], points.values[*at]);
                     let point = Point { step, time: TimestampMs(time_ms), value };
-                    known.binary_search_by(|other| other.history_order(&point)).is_err()
+                    !is_imported(&known, &point)
                 });
                 if page.next.is_none() {
                     break;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use runlode::{MetricContext, Point, RawView, RunId, TimestampMs};
+use runlode::{MetricContext, Point, RawView, RunId, TimestampMs, is_imported};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
@@ -310,10 +310,7 @@ impl Current {
             let key = self.keys.get(index as usize).map_or("", String::as_str);
             known.insert(index, view.points(self.run, key, steps, times_ms)?);
         }
-        // History is ordered by time, step and value.
-        self.points.retain(|(index, point, _)| {
-            known.get(index).is_none_or(|known| known.binary_search_by(|other| other.history_order(point)).is_err())
-        });
+        self.points.retain(|(index, point, _)| known.get(index).is_none_or(|known| !is_imported(known, point)));
         Ok(())
     }
 
