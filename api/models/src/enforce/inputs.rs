@@ -133,22 +133,24 @@ fn cast(mut inputs: Value, schema: Option<&Schema>) -> Result<Value, EnforceErro
             return Err(EnforceError::bad_request(reason).with("list", type_name(&inputs)));
         }
     }
-    let of_map = |entries: Vec<(Arc<str>, Value)>| {
+    // `row`: which of several maps it is.
+    let of_map = |row: Option<usize>, entries: Vec<(Arc<str>, Value)>| {
         let entry = |(name, value): (Arc<str>, Value)| {
             let spec = specs.get(&*name).copied();
-            let value = convert(value, spec).map_err(|fault| refused(fault, Some(&name), spec))?;
+            let in_row = |fault: Fault| Fault { row: row.or(fault.row), ..fault };
+            let value = convert(value, spec).map_err(|fault| refused(in_row(fault), Some(&name), spec))?;
             Ok((name, value))
         };
         entries.into_iter().map(entry).collect::<Result<Vec<_>, EnforceError>>().map(Value::Dict)
     };
     match inputs {
-        Value::Dict(entries) => of_map(entries),
+        Value::Dict(entries) => of_map(None, entries),
         Value::List(items) if items.iter().all(|item| matches!(item, Value::Dict(_))) => {
-            let item = |item| match item {
-                Value::Dict(entries) => of_map(entries),
+            let item = |(row, item)| match item {
+                Value::Dict(entries) => of_map(Some(row), entries),
                 other => Ok(other),
             };
-            items.into_iter().map(item).collect::<Result<_, _>>().map(Value::List)
+            items.into_iter().enumerate().map(item).collect::<Result<_, _>>().map(Value::List)
         }
         other => {
             let spec = first(schema);
@@ -259,4 +261,23 @@ fn check_lengths(entries: &[(Arc<str>, Value)], schema: Option<&Schema>) -> Resu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn a_refused_map_of_several_is_named_by_its_row() {
+        let schema = Schema::from_json(r#"[{"type": "double", "name": "x", "required": true}]"#).unwrap();
+        for (text, row) in [
+            (r#"[{"x": "a"}, {"x": 1}]"#, 0),
+            (r#"[{"x": 1}, {"x": 2}, {"x": "a"}]"#, 2),
+            (r#"[{"x": [1]}, {"x": [1, "a"]}]"#, 1),
+        ] {
+            let error = json_inputs(json::from_str(text).unwrap(), Some(&schema)).unwrap_err();
+            assert_eq!((error.row, error.column.as_deref()), (Some(row), Some("x")), "{text}: {error}");
+        }
+    }
 }
