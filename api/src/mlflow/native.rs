@@ -69,6 +69,13 @@ impl Mlflow {
     ///
     /// # Errors
     /// Those of reading the log.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// assert!(store.mlflow().first_ms()?.is_some(), "the experiment `Default`");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn first_ms(&self) -> ApiResult<Option<i64>> {
         Ok(self.snapshot()?.first_time()?.map(|time| time.0))
     }
