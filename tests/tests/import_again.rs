@@ -1,5 +1,7 @@
 //! Imports databases again, and several databases: entities are matched by their origin, decisions made in the store
 //! stay, and every difference from the database is reported.
+//!
+//! Long, because each test changes the same small database, and what it holds is read beside them.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
