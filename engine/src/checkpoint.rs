@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::hot::points::{Evict, RunHot};
 use crate::id::{Lsn, RunId, SeriesId};
 use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, IndexRead, Rows, rows};
+use crate::ingest::room::SNAPSHOT_PARTS_MAX;
 use crate::point::Stats;
 use crate::time::TimestampMs;
 
@@ -155,7 +156,9 @@ impl Core {
             self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true })?;
         }
         let before_ms = self.pipeline.clock.monotonic_ms().saturating_sub(SNAPSHOT_GRACE_MS);
-        if self.pipeline.hot_bytes() > 6 * part && self.pins.expire_below(applied, sealed, before_ms) > 0 {
+        if self.pipeline.hot_bytes() > SNAPSHOT_PARTS_MAX * part
+            && self.pins.expire_below(applied, sealed, before_ms) > 0
+        {
             self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true })?;
         }
         self.pipeline.room.room_made();

@@ -146,7 +146,7 @@ pub use inbox::note_again;
 pub use inbox::{InboxProblem, InboxProblemKind, InboxWriter, MergeReport};
 pub use ingest::batch::{Batch, Durability, Receipt};
 pub use ingest::encode::KeyedPoint;
-pub use ingest::look_up::LookUp;
+pub use ingest::look_up::{LATE_AFTER_MS, LookUp};
 pub use ingest::run::{RowScratch, RunHandle};
 pub use log::frozen::FrozenFile;
 pub use missing::{Missing, MissingKind};

@@ -99,16 +99,16 @@ fn folder() -> Option<PathBuf> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn page(assets: &str, api: &str) -> Result<File, String> {
-    let (index, script, style) = match folder() {
-        Some(folder) => (Cow::Owned(read(&folder, "index.html")?), "dev".to_owned(), "dev".to_owned()),
-        None => (Cow::Borrowed(INDEX), name_of(&BUILT.script), name_of(&BUILT.style)),
+    let (index, [script, style, early]) = match folder() {
+        Some(folder) => (Cow::Owned(read(&folder, "index.html")?), ["dev"; 3].map(str::to_owned)),
+        None => (Cow::Borrowed(INDEX), [&BUILT.script, &BUILT.style, &BUILT.early].map(name_of)),
     };
     let mut text = String::with_capacity(index.len() + 128);
     for line in index.lines() {
         let line = line
             .replace("{{style}}", &format!("{assets}app-{style}.css"))
             .replace("{{script}}", &format!("{assets}app-{script}.js"))
-            .replace("{{early}}", &format!("{assets}early-{}.js", name_of(&BUILT.early)))
+            .replace("{{early}}", &format!("{assets}early-{early}.js"))
             .replace("{{api}}", api);
         let _ = writeln!(text, "{line}");
     }
@@ -145,8 +145,11 @@ pub fn linked(page: &str, assets: &str) -> Option<File> {
 /// # Ok::<(), String>(())
 /// ```
 pub fn asset(name: &str) -> Result<Option<File>, String> {
-    if let Some(folder) = folder().filter(|_| name.starts_with("app-")) {
+    if let Some(folder) = folder().filter(|_| name.starts_with("app-") || name.starts_with("early-")) {
         return Ok(match name.rsplit_once('.') {
+            Some(("early-dev", "js")) => {
+                Some(File::of("text/javascript; charset=utf-8", &read(&folder, "early.js")?, false))
+            }
             Some((_, "js")) => {
                 Some(File::of("text/javascript; charset=utf-8", &bundle::script(&folder.join("js"))?, false))
             }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Response;
@@ -123,8 +123,6 @@ pub struct Served {
     pub(crate) failed: watch::Sender<Option<String>>,
     /// Set once the server stops: streams end.
     pub(crate) stopping: watch::Sender<bool>,
-    /// Time of the first batch of the log, Unix ms, once somebody asked: it stays, and finding it opens many files.
-    pub(crate) first_ms: OnceLock<i64>,
     /// Keys of runs, as they were counted last.
     pub(crate) kept_keys: KeptKeys,
 }
@@ -227,7 +225,6 @@ impl Door {
             reader: None,
             failed: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
-            first_ms: OnceLock::new(),
             kept_keys: KeptKeys::default(),
         };
         Ok(Self { mlflow: calls(settings)?, served: Arc::new(served) })

@@ -10,13 +10,11 @@ use std::collections::BTreeSet;
 use super::chunk::SyncBatch;
 use super::source::birth_of;
 use super::target::{Target, With};
-use crate::engine::StoreId;
+use crate::engine::{LATE_AFTER_MS, StoreId};
 use crate::experiment::IMPORT_ACTOR;
 use crate::imported::is_imported;
 use crate::{HistoryQuery, Lifecycle, Point, Result, RunId, Snapshot, TimestampMs};
 
-/// A point that arrived later than this after its own time may be an old one.
-const LATE_AFTER_MS: i64 = 1_000;
 /// Points of a history that are read at once.
 const PAGE_POINTS: usize = 1 << 16;
 

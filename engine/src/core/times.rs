@@ -71,7 +71,8 @@ impl Times {
 }
 
 /// When the first batch was appended, as far as the log tells: the time that its first frame tells for the lowest
-/// position. `None` if nothing was appended up to `end`.
+/// position. `None` if nothing was appended up to `end`. If the first segments are missing, it is that of the first frame
+/// that is left.
 pub(crate) fn first_time(log: &Log, end: Lsn) -> Result<Option<TimestampMs>> {
     let mut frames = log.read_from(log.first(), end)?;
     let mut first: Option<(Lsn, TimestampMs)> = None;

@@ -3,7 +3,7 @@
 use crate::time::TimestampMs;
 
 /// A point that arrives more than this after its own time is late.
-pub(crate) const LATE_AFTER_MS: i64 = 1_000;
+pub const LATE_AFTER_MS: i64 = 1_000;
 /// No time is before this one.
 pub(crate) const NEVER_LATE: TimestampMs = TimestampMs(0);
 /// Every time is before this one.

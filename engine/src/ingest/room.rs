@@ -35,9 +35,10 @@ const SEAL_NS: u64 = 60;
 const SEAL_NS_BOUNDS: (u64, u64) = (4, 10_000);
 /// Seals of less than this part of the memory budget say little about the time per byte.
 const SEAL_TIMED_PART: u64 = 8;
-/// More than the sixteenths of memory above which snapshots that hold it are given up ([`crate::checkpoint`]): otherwise a
-/// snapshot that is kept could make these appends wait for ever.
-const ENTITY_PARTS_MAX: u64 = 7;
+/// Above this many sixteenths of the memory budget, snapshots that hold hot memory are given up.
+pub(crate) const SNAPSHOT_PARTS_MAX: u64 = 6;
+/// At this many, `Sync` appends wait for states of entities. A snapshot that is kept is given up before.
+const ENTITY_PARTS_MAX: u64 = SNAPSHOT_PARTS_MAX + 1;
 /// How often a waiting append checks for room without being woken.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 

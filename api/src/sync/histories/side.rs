@@ -1,4 +1,4 @@
-//! A store of a history, beside what the model says of it.
+//! One store of a random history: the real store, and what the model expects it to hold.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -110,3 +110,26 @@ fn without_a_usable_index_the_whole_log_is_read_and_the_reason_is_noted() {
         assert_eq!(values(&store, numbered(3), "loss").len(), 20, "{path}");
     }
 }
+
+#[test]
+fn the_time_of_the_first_batch_that_is_left_is_told_where_the_log_begins_with_a_gap() {
+    let memory = Memory::new();
+    let storage: Arc<dyn Storage> = Arc::new(memory.clone());
+    let clock = Arc::new(ManualClock::at(TimestampMs(1_000_000)));
+    let writer = options(&storage).clock(clock.clone()).segment_bytes(4 << 10, 4 << 10).open().unwrap();
+    writer.append(Batch::new().event(experiment(EXPERIMENT, "e")), Durability::Sync).unwrap();
+    for number in 0..200 {
+        clock.advance_ms(1_000);
+        writer.append(Batch::new().event(run(numbered(number))), Durability::Sync).unwrap();
+        writer.core().pipeline.log.maintain().unwrap();
+    }
+    let first = |store: &Store| store.snapshot().unwrap().first_time().unwrap().unwrap();
+    let began = first(&writer);
+    writer.close().unwrap();
+    let mut segments: Vec<String> = storage.list("log").unwrap().into_iter().map(|entry| entry.name).collect();
+    segments.sort_unstable();
+    assert!(segments.len() > 3, "{segments:?}");
+    memory.remove(&format!("log/{}", segments[0])).unwrap();
+    let reader = reader(&memory, false);
+    assert!(reader.open_notes().missing.len() == 1 && first(&reader) > began, "{:?}", reader.open_notes());
+}

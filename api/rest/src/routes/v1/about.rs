@@ -12,15 +12,6 @@ use crate::answer::Answer;
 use crate::door::Door;
 use crate::request::Request;
 
-/// When the first change of the store was made, Unix ms.
-pub(super) fn first_ms(door: &Door) -> ApiResult<Option<i64>> {
-    if let Some(known) = door.first_ms.get() {
-        return Ok(Some(*known));
-    }
-    let first = door.mlflow.first_ms()?;
-    Ok(first.map(|first| *door.first_ms.get_or_init(|| first)))
-}
-
 fn about_json(door: &Door, mlflow_pages: bool) -> ApiResult<Value> {
     let positions = door.mlflow.positions()?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -29,7 +20,7 @@ fn about_json(door: &Door, mlflow_pages: bool) -> ApiResult<Value> {
         "api": 1,
         "position": positions.published.0,
         "durable": positions.durable.0,
-        "first_ms": first_ms(door)?,
+        "first_ms": door.mlflow.first_ms()?,
         "now_ms": i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
         "mlflow_pages": mlflow_pages,
         "read_only": door.options.read_only,

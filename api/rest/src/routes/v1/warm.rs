@@ -1,12 +1,12 @@
-//! What a first visit of the pages needs, found before anybody comes: when the store began, the columns and keys of its
-//! runs, and whether there are pages of MLflow (a Python says it).
+//! What a first visit of the pages needs, found before anybody comes: the columns and keys of the store's runs, and whether
+//! there are pages of MLflow (a Python says it).
 //!
 //! It runs once, beside the first requests. If another process holds the store, its runs are left alone: that process has
 //! a training to run.
 
 use std::sync::Arc;
 
-use super::{about, runs};
+use super::runs;
 use crate::door::Door;
 use crate::request::Request;
 
@@ -18,7 +18,6 @@ pub(crate) async fn warm(door: Arc<Door>) {
     let of_store = door.clone();
     // A task that panicked has said so.
     let _ = tokio::task::spawn_blocking(move || {
-        let _ = about::first_ms(&of_store);
         if !of_store.asks_another() {
             let request = Request { query: TABLE.to_owned(), is_read: true, ..Request::default() };
             let _ = of_store.answered(runs::table, &request);
